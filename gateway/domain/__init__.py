@@ -1,0 +1,1 @@
+"""The pure core: records and decisions, with no I/O, no clock and no randomness."""

@@ -1,0 +1,285 @@
+"""The error tree. Callers see ``status``, ``type`` and ``code``; dialects choose the words.
+
+GatewayError
+├── CallerError                 the request is at fault
+│   ├── InvalidRequest          400  one or more named problems
+│   ├── BodyTooLarge            413
+│   ├── AuthenticationFailed    401
+│   ├── InsufficientCredits     402
+│   ├── NotAllowed              403
+│   ├── ModelNotFound           404
+│   ├── TaskNotFound            404
+│   ├── RouteNotFound           404
+│   ├── MethodNotAllowed        405
+│   ├── TooLateToCancel         409
+│   ├── IdempotencyConflict     422
+│   └── RateLimited             429
+├── Unavailable                 503  the gateway cannot serve now
+│   ├── NoHealthyUpstream
+│   └── StoreUnavailable
+├── ResultUnavailable           502  the task is done, its image could not be fetched
+├── WaitExpired                 504  a synchronous wait ended; the task goes on
+├── UpstreamError               an upstream refused, failed or vanished; ``blame`` decides
+└── StaleFence                  another worker moved the task on; drop what you hold
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with a request.
+
+    ``field`` is the canonical field name (a dialect renames it to the caller's), ``legal``
+    says what would be accepted.
+    """
+
+    field: str
+    message: str
+    code: str = "invalid_value"
+    legal: str | None = None
+
+    def __str__(self) -> str:
+        """Give the sentence a caller reads."""
+        return f"{self.message} (legal: {self.legal})" if self.legal else self.message
+
+
+class GatewayError(Exception):
+    """Something went wrong in the gateway."""
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "api_error"
+    code: str = "internal_error"
+    param: str | None = None
+    retry_after_s: float | None = None
+
+    def __init__(self, message: str = "") -> None:
+        """Take the sentence for the caller; without one the class's docstring serves."""
+        self.message = message or (type(self).__doc__ or "").split("\n", 1)[0]
+        super().__init__(self.message)
+
+
+class CallerError(GatewayError):
+    """The request cannot be served as it is."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "invalid_request"
+
+
+class InvalidRequest(CallerError):
+    """The request is not valid."""
+
+    code = "invalid_value"
+
+    def __init__(self, *problems: Problem) -> None:
+        """Take every problem found; the first one gives ``param`` and ``code``."""
+        if not problems:
+            raise ValueError("an InvalidRequest needs at least one problem")
+        self.problems = problems
+        self.param = problems[0].field or None
+        self.code = problems[0].code
+        super().__init__("; ".join(str(problem) for problem in problems))
+
+
+class BodyTooLarge(CallerError):
+    """The request body is too large."""
+
+    status = 413
+    code = "request_too_large"
+
+
+class AuthenticationFailed(CallerError):
+    """The API key is missing or not valid."""
+
+    status = 401
+    type = "authentication_error"
+    code = "invalid_api_key"
+
+
+class InsufficientCredits(CallerError):
+    """The team has not enough credits for this request."""
+
+    status = 402
+    type = "insufficient_quota_error"
+    code = "insufficient_credits"
+
+
+class NotAllowed(CallerError):
+    """This key may not do that."""
+
+    status = 403
+    type = "permission_error"
+    code = "not_allowed"
+
+
+class ModelNotFound(CallerError):
+    """There is no such model."""
+
+    status = 404
+    type = "not_found_error"
+    code = "model_not_found"
+    param = "model"
+
+    def __init__(self, name: str, close: tuple[str, ...] = ()) -> None:
+        """Take the unknown name and the known names nearest to it."""
+        hint = f" Did you mean {', '.join(close)}?" if close else " GET /v1/models lists them."
+        super().__init__(f"There is no model named {name!r}.{hint}")
+        self.close = close
+
+
+class TaskNotFound(CallerError):
+    """There is no such task."""
+
+    status = 404
+    type = "not_found_error"
+    code = "task_not_found"
+
+
+class RouteNotFound(CallerError):
+    """There is nothing at this address."""
+
+    status = 404
+    type = "not_found_error"
+    code = "route_not_found"
+
+
+class MethodNotAllowed(CallerError):
+    """This address does not answer that method."""
+
+    status = 405
+    code = "method_not_allowed"
+
+
+class TooLateToCancel(CallerError):
+    """The task can no longer be cancelled."""
+
+    status = 409
+    code = "task_not_cancellable"
+
+
+class IdempotencyConflict(CallerError):
+    """This Idempotency-Key was used with another body."""
+
+    status = 422
+    code = "idempotency_conflict"
+
+
+class RateLimited(CallerError):
+    """Too many requests."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "rate_limited"
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        """Take the sentence and the seconds after which a retry can pass."""
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Unavailable(GatewayError):
+    """The gateway cannot serve this request right now."""
+
+    status = 503
+    type = "service_unavailable_error"
+    code = "service_unavailable"
+    retry_after_s = 1.0
+
+
+class NoHealthyUpstream(Unavailable):
+    """No upstream can serve this request right now."""
+
+    code = "no_healthy_upstream"
+
+
+class StoreUnavailable(Unavailable):
+    """The database is away; nothing was accepted or charged."""
+
+    code = "store_unavailable"
+
+
+class ResultUnavailable(GatewayError):
+    """The image is done but could not be fetched from its upstream."""
+
+    status = 502
+    type = "upstream_error"
+    code = "result_unavailable"
+
+
+class WaitExpired(GatewayError):
+    """The task is still running; query it by its id."""
+
+    status = 504
+    type = "timeout_error"
+    code = "wait_expired"
+
+    def __init__(self, task_id: str, message: str = "") -> None:
+        """Take the id under which the caller finds the task."""
+        super().__init__(message)
+        self.task_id = task_id
+
+
+class StaleFence(GatewayError):
+    """Another worker has moved this task on."""
+
+    code = "stale_fence"
+
+
+class Blame(StrEnum):
+    """Who is at fault for an upstream's answer; this alone decides failover."""
+
+    CALLER = "caller"
+    ACCOUNT = "account"
+    RATE = "rate"
+    PROVIDER = "provider"
+
+    @property
+    def fails_over(self) -> bool:
+        """Whether another upstream may be tried; a caller's fault would fail there too."""
+        return self is not Blame.CALLER
+
+
+class Sent(StrEnum):
+    """How far a failed call got: whether the vendor can have accepted (and billed) it."""
+
+    NO = "not_sent"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+
+
+class UpstreamError(GatewayError):
+    """An upstream did not do what was asked.
+
+    ``blame`` decides failover, ``sent`` whether something may have been billed, ``scope``
+    what an account fault benches (``upstream`` or ``model``), ``retry_after_s`` when the
+    upstream wants to hear from us again.
+    """
+
+    status = 502
+    type = "upstream_error"
+    code = "upstream_error"
+
+    def __init__(  # noqa: PLR0913 - a record of the failure, each part used by the core
+        self,
+        message: str,
+        *,
+        blame: Blame,
+        sent: Sent = Sent.REFUSED,
+        code: str = "upstream_error",
+        scope: str = "upstream",
+        retry_after_s: float | None = None,
+        upstream_request_id: str | None = None,
+    ) -> None:
+        """Take the facts of the failure; ``code`` is the vendor's own word for it."""
+        super().__init__(message)
+        self.blame = blame
+        self.sent = sent
+        self.code = code
+        self.scope = scope
+        self.retry_after_s = retry_after_s
+        self.upstream_request_id = upstream_request_id

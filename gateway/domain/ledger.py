@@ -1,0 +1,52 @@
+"""Ledger records: immutable transfers, and the ids that make a repeat harmless.
+
+Two-phase, after TigerBeetle: a *hold* at accept, then exactly one *capture* (at most the
+hold; the rest returns) or *release*. A *grant* adds credits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import UUID, uuid5
+
+from gateway.domain.money import MicroCredits
+
+_NAMESPACE = UUID("6d9c1f52-2d0e-5c39-9a51-7a2b6d7f4e10")
+
+
+class TransferKind(StrEnum):
+    """What a transfer does."""
+
+    GRANT = "grant"
+    HOLD = "hold"
+    CAPTURE = "capture"
+    RELEASE = "release"
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """One immutable ledger row. ``amount`` is micro-credits, never negative.
+
+    A capture's ``amount`` is what was kept; ``returned`` is the rest of its hold.
+    """
+
+    id: UUID
+    kind: TransferKind
+    team_id: str
+    amount: MicroCredits
+    created_ms: int
+    task_id: str | None = None
+    hold_id: UUID | None = None
+    returned: MicroCredits = 0
+    reference: str | None = None
+
+
+def transfer_id(task_id: str, kind: TransferKind) -> UUID:
+    """Give the deterministic id of a task's transfer, so that a repeat is a conflict."""
+    return uuid5(_NAMESPACE, f"{task_id}:{kind.value}")
+
+
+def resolution_id(task_id: str) -> UUID:
+    """Give the id shared by capture and release: a task can have only one of them."""
+    return uuid5(_NAMESPACE, f"{task_id}:resolution")
