@@ -130,6 +130,12 @@ class EmbeddedEngine(ABC):
             if last:
                 self._stop()
 
+    def stop_unclaimed(self) -> None:
+        """Stop the engine if no process claims it: what a kill -9 of its last user leaves."""
+        with self._mutex(), self._open("claims") as claims:
+            if _try_lock(claims, fcntl.LOCK_EX):
+                self._stop()
+
     def stop(self) -> None:
         """Stop the engine cleanly now, whoever uses it. Claims stay."""
         with self._mutex():
