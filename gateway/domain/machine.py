@@ -1,0 +1,304 @@
+"""The task state machine: ``decide(task, facts) -> Step`` and ``apply(task, event) -> Task``.
+
+Pure: no I/O, no clock. A worker *visits* a task: it decides, acts, applies the event, saves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import assert_never
+
+from gateway.domain.errors import Blame, Sent
+from gateway.domain.model import OnAmbiguous
+from gateway.domain.steps import (
+    AttemptAccepted,
+    AttemptDelivered,
+    AttemptFailed,
+    AttemptLost,
+    AttemptProgressed,
+    AttemptStarted,
+    CancelConfirmed,
+    CancelRefused,
+    CancelRequested,
+    CancelUpstream,
+    Done,
+    Event,
+    Facts,
+    GaveUp,
+    PlanRoute,
+    Poll,
+    PollMissed,
+    Postponed,
+    Record,
+    Settle,
+    Settled,
+    Sleep,
+    Step,
+    Submit,
+)
+from gateway.domain.task import (
+    ATTEMPTS_MAX,
+    BACKOFF_MS,
+    UPSTREAMS_MAX,
+    Attempt,
+    Candidate,
+    Ending,
+    Outcome,
+    Task,
+    TaskError,
+    TaskStatus,
+    replace_last,
+)
+
+# A vendor may not know an id it just gave out; after this many denials it is final.
+MISSES_MAX = 8
+POLL_DELAYS_MS = (1_000, 1_000, 2_000, 2_000, 3_000, 5_000)
+NO_CANDIDATE_RETRY_MS = 1_000
+
+
+def decide(task: Task, facts: Facts) -> Step:
+    """Give what the next visit action is."""
+    if task.status.is_terminal:
+        return Done()
+    if task.ending is not None:
+        return Settle(task.ending)
+    last = task.last
+    if last is not None and last.outcome is Outcome.INTENT:
+        return _resume_intent(last, facts.now_ms)
+    if last is not None and last.is_live:
+        return _watch(task, last, facts.now_ms)
+    if task.cancel_requested:
+        return Record(CancelConfirmed(facts.now_ms))
+    if facts.now_ms >= task.deadline_ms:
+        return Record(GaveUp(_deadline_error(task), facts.now_ms))
+    if last is not None and last.outcome is Outcome.UNKNOWN:
+        held = _ambiguous(task, last, facts.now_ms)
+        if held is not None:
+            return held
+    if task.not_before_ms > facts.now_ms:
+        return Sleep(task.not_before_ms)
+    return PlanRoute() if facts.candidates is None else _choose(task, facts, facts.candidates)
+
+
+def _resume_intent(last: Attempt, now_ms: int) -> Step:
+    """A crash between intent and answer: resend where that is safe, else it is unknown."""
+    if last.idempotent and last.misses == 0:
+        candidate = Candidate(
+            upstream=last.upstream,
+            adapter=last.adapter,
+            upstream_model=last.upstream_model,
+            planned_cost=last.planned_cost,
+            idempotent=True,
+            on_ambiguous=last.on_ambiguous,
+        )
+        return Submit(candidate, again=replace(last, misses=1))
+    message = "The gateway was interrupted while submitting; the outcome is unknown."
+    return Record(
+        AttemptFailed(Blame.PROVIDER, Sent.UNKNOWN, "submit_interrupted", message, now_ms)
+    )
+
+
+def _watch(task: Task, last: Attempt, now_ms: int) -> Step:
+    if task.cancel_requested:
+        return CancelUpstream(last)
+    if now_ms >= task.deadline_ms:
+        message = "The upstream did not finish before the task's deadline."
+        return Record(AttemptLost("deadline_exceeded", message, now_ms))
+    if last.misses >= MISSES_MAX:
+        message = "The upstream does not know the task it accepted."
+        return Record(AttemptLost("task_unknown", message, now_ms))
+    return Poll(last)
+
+
+def _ambiguous(task: Task, last: Attempt, now_ms: int) -> Step | None:
+    """After an unknown submit: None when failing over is allowed (once per task)."""
+    unknown = sum(1 for attempt in task.attempts if attempt.outcome is Outcome.UNKNOWN)
+    if last.on_ambiguous is OnAmbiguous.FAILOVER and unknown <= 1:
+        return None
+    if last.on_ambiguous is OnAmbiguous.WAIT and unknown <= 1:
+        return Sleep(task.deadline_ms)
+    message = "The upstream may or may not have accepted the request; it was not sent again."
+    return Record(
+        GaveUp(TaskError("outcome_unknown", last.reason or message, Blame.PROVIDER), now_ms)
+    )
+
+
+def _choose(task: Task, facts: Facts, candidates: tuple[Candidate, ...]) -> Step:
+    tried = {attempt.upstream for attempt in task.attempts}
+    if len(tried) < UPSTREAMS_MAX and len(task.attempts) < ATTEMPTS_MAX:
+        fresh = next((c for c in candidates if c.upstream not in tried), None)
+        if fresh is not None:
+            return Submit(fresh)
+    if facts.retry_at_ms is not None and len(task.attempts) < ATTEMPTS_MAX:
+        return Sleep(facts.retry_at_ms)
+    again = _second_round(task, candidates)
+    if again is not None:
+        candidate, due_ms = again
+        return Submit(candidate) if facts.now_ms >= due_ms else Sleep(due_ms)
+    if not task.attempts:
+        return Sleep(facts.now_ms + NO_CANDIDATE_RETRY_MS)
+    return Record(GaveUp(_last_error(task), facts.now_ms))
+
+
+def _second_round(task: Task, candidates: tuple[Candidate, ...]) -> tuple[Candidate, int] | None:
+    """Give the upstream to try once more and when; only where the vendor took nothing."""
+    if len(task.attempts) >= ATTEMPTS_MAX:
+        return None
+    latest = {attempt.upstream: attempt for attempt in task.attempts}
+    for candidate in candidates:
+        attempt = latest.get(candidate.upstream)
+        if attempt and attempt.was_free and attempt.blame in (Blame.RATE, Blame.PROVIDER):
+            tries = sum(1 for a in task.attempts if a.upstream == attempt.upstream)
+            backoff = BACKOFF_MS[min(tries, len(BACKOFF_MS)) - 1]
+            ended = attempt.finished_ms or attempt.started_ms
+            return candidate, ended + max(backoff, attempt.retry_after_ms)
+    return None
+
+
+def _last_error(task: Task) -> TaskError:
+    last = task.attempts[-1]
+    return TaskError(
+        last.code or "upstream_error",
+        last.reason or "No upstream could serve the request.",
+        last.blame or Blame.PROVIDER,
+    )
+
+
+def _deadline_error(task: Task) -> TaskError:
+    last = task.last
+    detail = f" Last upstream answer: {last.reason}" if last and last.reason else ""
+    message = f"The task was not finished before its deadline.{detail}"
+    return TaskError("deadline_exceeded", message, Blame.PROVIDER)
+
+
+def apply(task: Task, event: Event) -> Task:  # noqa: PLR0912 - one branch per kind of event
+    """Fold one event into the task."""
+    match event:
+        case AttemptStarted():
+            return _started(task, event.attempt)
+        case AttemptAccepted():
+            last = replace(
+                task.attempts[-1],
+                outcome=Outcome.ACCEPTED,
+                upstream_task_id=event.upstream_task_id,
+                misses=0,
+            )
+            return replace(replace_last(task, last), status=TaskStatus.PROCESSING)
+        case AttemptProgressed():
+            return _progressed(task, event)
+        case PollMissed():
+            last = task.attempts[-1]
+            misses = last.misses + 1 if event.unknown_task else last.misses
+            return replace_last(task, replace(last, polls=last.polls + 1, misses=misses))
+        case AttemptDelivered():
+            return _delivered(task, event)
+        case AttemptFailed():
+            return _failed(task, event)
+        case AttemptLost():
+            return _lost(task, event)
+        case CancelRequested():
+            return replace(task, cancel_requested=True)
+        case CancelRefused():
+            return replace(task, cancel_requested=False)
+        case CancelConfirmed():
+            return _cancelled(task, event.at_ms)
+        case GaveUp():
+            return replace(task, ending=Ending(TaskStatus.FAILED, error=event.error))
+        case Postponed():
+            return replace(task, not_before_ms=event.until_ms)
+        case Settled():
+            return _settled(task, event)
+        case _:
+            assert_never(event)
+
+
+def _started(task: Task, attempt: Attempt) -> Task:
+    last = task.last
+    if last is not None and last.id == attempt.id:
+        return replace_last(task, attempt)
+    return replace(task, attempts=(*task.attempts, attempt))
+
+
+def _progressed(task: Task, event: AttemptProgressed) -> Task:
+    last = task.attempts[-1]
+    moved = replace_last(task, replace(last, polls=last.polls + 1, misses=0))
+    progress = max(task.progress, min(event.progress or 0, 99))
+    return replace(moved, progress=progress)
+
+
+def _delivered(task: Task, event: AttemptDelivered) -> Task:
+    last = replace(
+        task.attempts[-1],
+        outcome=Outcome.DELIVERED,
+        finished_ms=event.at_ms,
+        cost=event.cost,
+        delivered=len(event.images),
+    )
+    ending = Ending(TaskStatus.COMPLETED, images=event.images)
+    return replace(replace_last(task, last), status=TaskStatus.PROCESSING, ending=ending)
+
+
+def _failed(task: Task, event: AttemptFailed) -> Task:
+    last = task.attempts[-1]
+    if event.sent is Sent.REFUSED:
+        outcome = Outcome.FAILED if last.is_live else Outcome.REFUSED
+    else:
+        outcome = Outcome.NOT_SENT if event.sent is Sent.NO else Outcome.UNKNOWN
+    closed = replace(
+        last,
+        outcome=outcome,
+        finished_ms=event.at_ms,
+        code=event.code,
+        reason=event.message,
+        blame=event.blame,
+        exposure=last.planned_cost if outcome is Outcome.UNKNOWN else 0,
+        retry_after_ms=event.retry_after_ms,
+    )
+    moved = replace_last(task, closed)
+    if event.blame.fails_over:
+        return moved
+    error = TaskError(event.code, event.message, event.blame)
+    return replace(moved, ending=Ending(TaskStatus.FAILED, error=error))
+
+
+def _lost(task: Task, event: AttemptLost) -> Task:
+    """A lost attempt was accepted, so it may be billed: no other upstream is paid for it."""
+    last = task.attempts[-1]
+    closed = replace(
+        last,
+        outcome=Outcome.ABANDONED,
+        finished_ms=event.at_ms,
+        code=event.code,
+        reason=event.message,
+        blame=Blame.PROVIDER,
+        exposure=last.planned_cost,
+    )
+    error = TaskError(event.code, event.message, Blame.PROVIDER)
+    return replace(replace_last(task, closed), ending=Ending(TaskStatus.FAILED, error=error))
+
+
+def _cancelled(task: Task, at_ms: int) -> Task:
+    last = task.last
+    if last is not None and last.is_live:
+        task = replace_last(task, replace(last, outcome=Outcome.CANCELLED, finished_ms=at_ms))
+    error = TaskError("request_cancelled", "The task was cancelled.", Blame.CALLER)
+    return replace(task, ending=Ending(TaskStatus.CANCELLED, error=error))
+
+
+def _settled(task: Task, event: Settled) -> Task:
+    if task.ending is None:
+        raise ValueError("a task without an ending cannot be settled")
+    completed = task.ending.status is TaskStatus.COMPLETED
+    return replace(
+        task,
+        status=task.ending.status,
+        charged=event.charged,
+        finished_ms=event.at_ms,
+        progress=100 if completed else 0,
+    )
+
+
+def poll_delay_ms(attempt: Attempt, asked_ms: int | None = None) -> int:
+    """Give how long to wait before the next poll; a vendor's own wish counts, within 5 s."""
+    delay = POLL_DELAYS_MS[min(attempt.polls, len(POLL_DELAYS_MS) - 1)]
+    return delay if asked_ms is None else min(max(asked_ms, 200), POLL_DELAYS_MS[-1])
