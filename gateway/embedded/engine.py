@@ -57,7 +57,7 @@ class EmbeddedEngine(ABC):
     name: ClassVar[str]
     stop_signal: ClassVar[signal.Signals]
     leftovers: ClassVar[tuple[str, ...]] = ()
-    """Files of `home` that a killed engine leaves, false as soon as none of its processes lives."""
+    """Files beside data or socket that a killed engine leaves, untrue once none of it lives."""
 
     def __init__(self, data_dir: Path, options: Mapping[str, str] | None = None) -> None:
         """Describe the engine of `data_dir`; `options` override its settings. Starts nothing."""
@@ -157,15 +157,15 @@ class EmbeddedEngine(ABC):
 
     def _start(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
-        while True:
+        launched = False
+        while not (self.running and self._is_ready()):
             if not self.running:
+                if launched:
+                    raise self._failure("ended while starting")
                 self._launch(deadline)
-            if self._is_ready():
-                return
+                launched = True
             if time.monotonic() > deadline:
                 raise self._failure(f"did not answer within {START_TIMEOUT_S:.0f} s")
-            if not self.running:
-                raise self._failure("ended while starting")
             time.sleep(POLL_S)
 
     def _launch(self, deadline: float) -> None:
@@ -173,8 +173,9 @@ class EmbeddedEngine(ABC):
         self._initialise(account)
         sockets = socket_dir(self.home)
         self._own_directory(sockets, account)
-        for leftover in self.leftovers:
-            (self.home / leftover).unlink(missing_ok=True)
+        for folder in (self.home, sockets):
+            for leftover in self.leftovers:
+                (folder / leftover).unlink(missing_ok=True)
         if self.log_path.exists() and self.log_path.stat().st_size > LOG_LIMIT_BYTES:
             self.log_path.unlink()
         argv = self._argv(sockets)

@@ -42,7 +42,7 @@ class EmbeddedPostgres(EmbeddedEngine):
 
     name = "postgres"
     stop_signal = signal.SIGINT
-    leftovers = (PID_FILE,)
+    leftovers = (PID_FILE, ".s.PGSQL.5432", ".s.PGSQL.5432.lock")
 
     @property
     def url(self) -> str:
