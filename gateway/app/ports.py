@@ -41,9 +41,9 @@ class NewTask:
 class Settlement:
     """Everything the one settle transaction writes.
 
-    ``task`` is the task as it was loaded (its fence is compared), ``ending`` how it ends,
-    ``charged`` what is captured (0 = release), ``body`` nothing: the callback body is
-    rendered at delivery from the settled task.
+    ``task`` carries every event folded in so far and the fence it was loaded with; its
+    attempts are written too. ``charged`` is what is captured (0 = release). The callback body
+    is rendered at delivery, from the settled task.
     """
 
     task: Task
@@ -208,6 +208,10 @@ class LiveTasks(Protocol):
         """Say that the index is complete again."""
         ...
 
+    async def wait_due(self, timeout_s: float) -> None:
+        """Return when a task may have become due (an ``enqueue`` anywhere), or after the time."""
+        ...
+
     async def wait(self, task_id: str, timeout_s: float) -> Task | None:
         """Wait until a task is terminal; None when ``timeout_s`` passed first."""
         ...
@@ -298,6 +302,10 @@ class ImageFetcher(Protocol):
         ...
 
 
+class FetchFailed(Exception):
+    """A picture could not be fetched; the message says why, without addresses resolved."""
+
+
 @dataclass(frozen=True, slots=True)
 class FetchedImage:
     """A fetched picture; ``media_type`` sniffed from its bytes."""
@@ -330,6 +338,7 @@ __all__ = [
     "Budgets",
     "CallbackSender",
     "Clock",
+    "FetchFailed",
     "FetchedImage",
     "HealthBoard",
     "ImageFetcher",

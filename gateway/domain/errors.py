@@ -20,6 +20,7 @@ GatewayError
 ├── ResultUnavailable           502  the task is done, its image could not be fetched
 ├── WaitExpired                 504  a synchronous wait ended; the task goes on
 ├── UpstreamError               an upstream refused, failed or vanished; ``blame`` decides
+├── TaskIdTaken                 a new task's id is in use already; make another
 └── StaleFence                  another worker moved the task on; drop what you hold
 """
 
@@ -222,6 +223,12 @@ class WaitExpired(GatewayError):
         """Take the id under which the caller finds the task."""
         super().__init__(message)
         self.task_id = task_id
+
+
+class TaskIdTaken(GatewayError):
+    """A task with this id exists already."""
+
+    code = "task_id_taken"
 
 
 class StaleFence(GatewayError):

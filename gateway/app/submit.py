@@ -1,0 +1,188 @@
+"""Accepting a request: resolve, check, price, hold and store; then make it due."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from os import urandom
+
+import structlog
+
+from gateway.app.ports import (
+    Budgets,
+    Clock,
+    HealthBoard,
+    ImageFetcher,
+    ImageInspector,
+    LiveTasks,
+    NewTask,
+    TaskStore,
+)
+from gateway.domain.access import Principal
+from gateway.domain.callback import CallbackSpec
+from gateway.domain.errors import (
+    InvalidRequest,
+    ModelNotFound,
+    NoHealthyUpstream,
+    Problem,
+    TaskIdTaken,
+    Unavailable,
+)
+from gateway.domain.model import Catalog, Model
+from gateway.domain.pricing import Price, price_of
+from gateway.domain.request import GenerationRequest, InputImage
+from gateway.domain.routing import Route, rank
+from gateway.domain.submission import Draft
+from gateway.domain.task import Task
+from gateway.domain.validation import check, close_names, ignored_options, normalize
+
+log = structlog.get_logger(__name__)
+
+ID_TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A request ready to be accepted: checked, priced and routable."""
+
+    request: GenerationRequest
+    model: Model
+    price: Price
+    route: Route
+    ignored: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """The write side of task creation."""
+
+    catalog: Callable[[], Catalog]
+    tasks: TaskStore
+    live: LiveTasks
+    health: HealthBoard
+    budgets: Budgets
+    inspector: ImageInspector
+    fetcher: ImageFetcher
+    clock: Clock
+    new_task_id: Callable[[str, int, bytes], str]
+
+    async def plan(self, draft: Draft) -> Plan:
+        """Check and price a draft without accepting it.
+
+        Raises ModelNotFound, InvalidRequest with every problem found (in the caller's field
+        names), NoHealthyUpstream.
+        """
+        try:
+            return await self._plan(draft)
+        except InvalidRequest as error:
+            raise renamed(error, draft.field_names) from None
+
+    async def _plan(self, draft: Draft) -> Plan:
+        catalog = self.catalog()
+        model = resolve(catalog, draft.request.model)
+        request = replace(draft.request, model=model.id)
+        request, dropped = normalize(request, model)
+        problems = list(check(request, model.limits, snap_size=draft.snap_size))
+        problems += await self._callback_problems(draft.callback)
+        images, image_problems = await self._inspected(request)
+        problems += image_problems
+        if images != request.images:
+            request = replace(request, images=images)
+            already = {str(problem) for problem in problems}
+            again = check(request, model.limits, snap_size=draft.snap_size)
+            problems += [problem for problem in again if str(problem) not in already]
+        if problems:
+            raise InvalidRequest(*problems)
+        circuits = await self.health.circuits()
+        in_flight = await self.budgets.in_flight()
+        route = rank(
+            request, catalog, circuits, in_flight, self.clock.now_ms(), snap_size=draft.snap_size
+        )
+        if not route.candidates and route.retry_at_ms is None:
+            raise NoHealthyUpstream(f"No upstream can serve {model.id!r} right now.")
+        ignored = (*draft.ignored, *dropped, *ignored_options(request, model))
+        return Plan(request, model, price_of(request, catalog), route, ignored)
+
+    async def _callback_problems(self, callback: CallbackSpec | None) -> list[Problem]:
+        if callback is None:
+            return []
+        refusal = await self.fetcher.judge(callback.url, "callback")
+        return [Problem("callback_url", refusal, "invalid_callback_url")] if refusal else []
+
+    async def _inspected(
+        self, request: GenerationRequest
+    ) -> tuple[tuple[InputImage, ...], list[Problem]]:
+        """Look at every picture's header; gives them with their facts, and what is wrong."""
+        images: list[InputImage] = []
+        problems: list[Problem] = []
+        for index, image in enumerate(request.images):
+            seen = await self.inspector.inspect(image, f"images[{index}]")
+            if isinstance(seen, Problem):
+                problems.append(seen)
+            images.append(image if isinstance(seen, Problem) else seen)
+        return tuple(images), problems
+
+    async def accept(self, principal: Principal, dialect: str, draft: Draft) -> Task:
+        """Accept a draft: its credits are held and its task is durable when this returns.
+
+        Raises what `plan` raises, InsufficientCredits and StoreUnavailable; then nothing was
+        held.
+        """
+        plan = await self.plan(draft)
+        now_ms = self.clock.now_ms()
+        for tries_left in range(ID_TRIES - 1, -1, -1):
+            task = self._task(principal, dialect, draft, plan, now_ms)
+            try:
+                await self.tasks.accept(NewTask(task, plan.request, draft.callback))
+                break
+            except TaskIdTaken:
+                if not tries_left:
+                    raise
+        try:
+            await self.live.enqueue(task, now_ms)
+        except Unavailable:
+            # Postgres has it; the sweeper indexes it when Valkey is back.
+            log.warning("enqueue_failed", task_id=task.id)
+        return task
+
+    def _task(  # noqa: PLR0913 - the parts of one record
+        self, principal: Principal, dialect: str, draft: Draft, plan: Plan, now_ms: int
+    ) -> Task:
+        return Task(
+            id=self.new_task_id(dialect, now_ms, urandom(16)),
+            team_id=principal.team_id,
+            key_id=principal.key_id,
+            dialect=dialect,
+            model=plan.model.id,
+            requested_model=draft.request.model,
+            n=plan.request.n,
+            tier=plan.price.tier,
+            unit_price=plan.price.unit,
+            hold=plan.price.hold,
+            created_ms=now_ms,
+            deadline_ms=now_ms + plan.model.deadline_ms,
+            typical_ms=plan.model.typical_ms,
+            has_callback=draft.callback is not None,
+            user_group=principal.user_group,
+            ignored=plan.ignored,
+            echo=draft.echo,
+        )
+
+
+def resolve(catalog: Catalog, name: str) -> Model:
+    """Give the model a name stands for, if it is sold. Raises ModelNotFound."""
+    model_id = catalog.aliases.get(name)
+    if model_id is None or not catalog.offers.get(model_id):
+        sold = [alias for alias, model in catalog.aliases.items() if catalog.offers.get(model)]
+        raise ModelNotFound(name, close_names(name, sold))
+    return catalog.models[model_id]
+
+
+def renamed(error: InvalidRequest, names: Mapping[str, str]) -> InvalidRequest:
+    """Give the same problems under the caller's own field names (``images[1]`` keeps its index)."""
+    problems = []
+    for problem in error.problems:
+        stem, bracket, rest = problem.field.partition("[")
+        field = names.get(stem, stem) + bracket + rest
+        problems.append(replace(problem, field=field))
+    return InvalidRequest(*problems)

@@ -1,0 +1,50 @@
+"""The sweeper: whatever Postgres knows to be unfinished becomes due in Valkey again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from gateway.app.ports import Clock, LiveTasks, TaskStore
+from gateway.domain.task import Outcome, Task
+
+log = structlog.get_logger(__name__)
+
+PAGE = 1_000
+# A task whose submit may be under way right now: its worker re-asserts its lease first.
+INTENT_GRACE_MS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """Rebuilds the index; harmless to run anywhere, any number of times."""
+
+    tasks: TaskStore
+    live: LiveTasks
+    clock: Clock
+
+    async def run(self) -> int:
+        """Index every unfinished task that is missing; gives how many were added."""
+        added, after_id = 0, ""
+        while page := await self.tasks.unfinished(after_id, PAGE):
+            added += await self._index(page)
+            after_id = page[-1].id
+        await self.live.mark_epoch()
+        if added:
+            log.info("sweep_indexed", count=added)
+        return added
+
+    async def _index(self, page: Sequence[Task]) -> int:
+        now_ms = self.clock.now_ms()
+        submitting = [task for task in page if _is_submitting(task)]
+        others = [task for task in page if not _is_submitting(task)]
+        added = await self.live.add_missing(others, now_ms) if others else 0
+        if submitting:
+            added += await self.live.add_missing(submitting, now_ms + INTENT_GRACE_MS)
+        return added
+
+
+def _is_submitting(task: Task) -> bool:
+    return task.last is not None and task.last.outcome is Outcome.INTENT
