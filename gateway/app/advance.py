@@ -169,9 +169,7 @@ class Advance:
             visit.request = await self.tasks.request_of(visit.task.id)
         circuits = await self.health.circuits()
         in_flight = await self.budgets.in_flight()
-        route = rank(
-            visit.request, self.catalog(), circuits, in_flight, self.clock.now_ms()
-        )
+        route = rank(visit.request, self.catalog(), circuits, in_flight, self.clock.now_ms())
         if not visit.request.rules.allow_fallbacks and visit.task.attempts:
             first = visit.task.attempts[0].upstream
             kept = tuple(c for c in route.candidates if c.upstream == first)
@@ -189,9 +187,7 @@ class Advance:
         if visit.request is None:
             visit.request = await self.tasks.request_of(visit.task.id)
         try:
-            visit.task = await self.tasks.save(
-                apply(visit.task, AttemptStarted(attempt)), attempt
-            )
+            visit.task = await self.tasks.save(apply(visit.task, AttemptStarted(attempt)), attempt)
         except (StaleFence, StoreUnavailable):
             await self.budgets.finish(candidate.upstream, attempt.id)
             raise

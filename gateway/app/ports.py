@@ -151,6 +151,25 @@ class Outbox(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class UsageRow:
+    """What one model cost a team over a time range; amounts are micro-credits."""
+
+    model: str
+    status: str
+    tasks: int
+    images: int
+    credits_charged: MicroCredits
+
+
+class Usage(Protocol):
+    """Sums over ended tasks."""
+
+    async def of_team(self, team_id: str, since_ms: int, until_ms: int) -> Sequence[UsageRow]:
+        """Give a team's usage by model and status, for tasks that ended in the range."""
+        ...
+
+
 class AssetStore(Protocol):
     """Picture bytes kept by the gateway itself."""
 
@@ -276,7 +295,8 @@ class UpstreamAdapter(Protocol):
 
     async def poll(self, upstream_task_id: str) -> PollAnswer:
         """Ask how a job stands. An UpstreamError with ``sent=REFUSED`` ends the attempt;
-        ``sent=NO`` or ``UNKNOWN`` means the query itself failed and is repeated."""
+        ``sent=NO`` or ``UNKNOWN`` means the query itself failed and is repeated.
+        """
         ...
 
     async def cancel(self, upstream_task_id: str) -> bool:
@@ -293,12 +313,14 @@ class ImageFetcher(Protocol):
 
     async def fetch(self, url: str, *, bytes_max: int, upstream: str | None = None) -> FetchedImage:
         """Give a picture's bytes. ``upstream`` exempts that upstream's own hosts when its
-        configuration allows private addresses. Raises FetchFailed."""
+        configuration allows private addresses. Raises FetchFailed.
+        """
         ...
 
     async def judge(self, url: str, purpose: str) -> str | None:
         """Give why an address named by a caller is refused, None when it is public.
-        ``purpose`` is ``callback`` or ``image``."""
+        ``purpose`` is ``callback`` or ``image``.
+        """
         ...
 
 
@@ -325,9 +347,7 @@ class CallbackSender(Protocol):
 class ImageInspector(Protocol):
     """Looks at the header of an input picture."""
 
-    async def inspect(
-        self, image: InputImage, field: str
-    ) -> InputImage | Problem:
+    async def inspect(self, image: InputImage, field: str) -> InputImage | Problem:
         """Give the picture with its facts, or what is wrong with it."""
         ...
 
@@ -355,4 +375,6 @@ __all__ = [
     "TaskPage",
     "TaskStore",
     "UpstreamAdapter",
+    "Usage",
+    "UsageRow",
 ]

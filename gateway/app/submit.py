@@ -145,7 +145,7 @@ class Submit:
             log.warning("enqueue_failed", task_id=task.id)
         return task
 
-    def _task(  # noqa: PLR0913 - the parts of one record
+    def _task(
         self, principal: Principal, dialect: str, draft: Draft, plan: Plan, now_ms: int
     ) -> Task:
         return Task(

@@ -1,0 +1,73 @@
+"""The ASGI application: dialect routes, operational routes, errors in the caller's dialect."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+import structlog
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway import __version__
+from gateway.app.core import Core
+from gateway.app.dialect import View
+from gateway.domain.errors import GatewayError, MethodNotAllowed, RouteNotFound
+from gateway.http.middleware import Observe
+from gateway.http.mount import dialect_at, http_routes
+from gateway.http.openapi import document
+from gateway.http.ops import ops_routes
+from gateway.http.replies import error_response
+
+log = structlog.get_logger(__name__)
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+def create_app(core: Core, *, draining: asyncio.Event, lifespan: Lifespan | None = None) -> FastAPI:
+    """Build the application around a core. ``draining`` is set when a shutdown begins."""
+    app = FastAPI(
+        title="Image Gateway",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )
+    app.router.routes.extend(ops_routes(core, draining))
+    app.router.routes.extend(http_routes(core))
+    app.add_middleware(Observe)
+    _add_error_handlers(app, core)
+    plain = app.openapi
+
+    def openapi() -> dict[str, object]:
+        if app.openapi_schema is None:
+            app.openapi_schema = document(plain(), core)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+    return app
+
+
+def _add_error_handlers(app: FastAPI, core: Core) -> None:
+    def answer(request: Request, error: GatewayError) -> Response:
+        request_id = request.scope.get("state", {}).get("request_id", "")
+        view = View(core.public_url or "", request_id, core.clock.now_ms())
+        return error_response(dialect_at(core, request.url.path), error, view)
+
+    async def on_http(request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        if status == MethodNotAllowed.status:
+            message = f"{request.method} is not answered at {request.url.path}."
+            return answer(request, MethodNotAllowed(message))
+        return answer(request, RouteNotFound(f"There is nothing at {request.url.path}."))
+
+    async def on_crash(request: Request, error: Exception) -> Response:
+        log.error("unexpected_error", path=request.url.path, exc_info=error)
+        return answer(request, GatewayError("Something went wrong in the gateway."))
+
+    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(Exception, on_crash)

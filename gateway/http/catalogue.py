@@ -1,0 +1,109 @@
+"""Models, quotes, credits and usage: what a developer asks before and after a picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.responses import JSONResponse, Response
+
+from gateway.app.submit import resolve
+from gateway.domain.errors import InvalidRequest, Problem, TaskNotFound
+from gateway.domain.money import format_micro
+from gateway.http.exchange import Exchange
+
+DAY_MS = 86_400_000
+USAGE_DAYS = 30
+
+
+async def models(exchange: Exchange) -> Response:
+    """List every model that can be called, aliases as entries of their own (OpenAI's shape)."""
+    catalog = exchange.core.catalog()
+    entries = []
+    for name in sorted(catalog.aliases):
+        model = catalog.models[catalog.aliases[name]]
+        if catalog.offers.get(model.id):
+            entries.append({**exchange.core.model_view(model, catalog), "id": name})
+    return JSONResponse({"object": "list", "data": entries})
+
+
+async def model(exchange: Exchange) -> Response:
+    """Describe one model: limits, price, and the JSON Schema of its parameters."""
+    name = exchange.call.path_params["model"]
+    catalog = exchange.core.catalog()
+    found = resolve(catalog, name)
+    return JSONResponse({**exchange.core.model_view(found, catalog), "id": name})
+
+
+async def team_credits(exchange: Exchange) -> Response:
+    """Give the calling team's credits; ``balance`` is before holds, ``available`` after."""
+    team = await exchange.core.ledger.team(exchange.principal.team_id)
+    if team is None:
+        raise TaskNotFound("There is no such team any more.")
+    return JSONResponse(
+        {
+            "object": "credits",
+            "balance": format_micro(team.balance),
+            "held": format_micro(team.held),
+            "available": format_micro(team.available),
+        }
+    )
+
+
+async def usage(exchange: Exchange) -> Response:
+    """Give the calling team's usage by model and status over the last days."""
+    text = exchange.call.query.get("days", str(USAGE_DAYS))
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 366):
+        raise InvalidRequest(Problem("days", "days is not valid", legal="a number 1 to 366"))
+    until_ms = exchange.core.clock.now_ms()
+    since_ms = until_ms - int(text) * DAY_MS
+    rows = await exchange.core.usage.of_team(exchange.principal.team_id, since_ms, until_ms)
+    return JSONResponse(
+        {
+            "object": "usage",
+            "since": since_ms // 1000,
+            "until": until_ms // 1000,
+            "credits_charged": format_micro(sum(row.credits_charged for row in rows)),
+            "images": sum(row.images for row in rows),
+            "data": [
+                {
+                    "model": row.model,
+                    "status": row.status,
+                    "tasks": row.tasks,
+                    "images": row.images,
+                    "credits_charged": format_micro(row.credits_charged),
+                }
+                for row in rows
+            ],
+        }
+    )
+
+
+async def quote(exchange: Exchange) -> Response:
+    """Price a create call and explain its route; sends and charges nothing."""
+    core = exchange.core
+    draft = exchange.dialect.read_create(exchange.call, exchange.route, core.catalog())
+    plan = await core.submit.plan(draft)
+    offers: list[dict[str, Any]] = [
+        {
+            "upstream": candidate.upstream,
+            "adapter": candidate.adapter,
+            "upstream_model": candidate.upstream_model,
+            "cost_usd": format_micro(candidate.planned_cost),
+        }
+        for candidate in plan.route.candidates
+    ]
+    return JSONResponse(
+        {
+            "object": "quote",
+            "model": plan.model.id,
+            "n": plan.request.n,
+            "tier": plan.price.tier,
+            "credits_per_image": format_micro(plan.price.unit),
+            "credits": format_micro(plan.price.hold),
+            "offers": offers,
+            "excluded": [
+                {"upstream": name, "reason": reason} for name, reason in plan.route.excluded
+            ],
+            "ignored_params": list(plan.ignored),
+        }
+    )

@@ -1,0 +1,97 @@
+"""Creating a task: answered with the task, with its pictures, or with a stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from starlette.responses import Response, StreamingResponse
+
+from gateway.app.answer import wait_for
+from gateway.app.dialect import Reply
+from gateway.app.pictures import result_format
+from gateway.domain.errors import GatewayError, WaitExpired
+from gateway.domain.request import ResultFormat
+from gateway.domain.submission import Draft
+from gateway.domain.task import Task, TaskStatus
+from gateway.http.exchange import Exchange
+from gateway.http.replies import encode, error_response, to_response
+
+PING_S = 10.0
+NO_RETRY = {"x-should-retry": "false"}
+
+
+async def create(exchange: Exchange) -> Response:
+    """Accept the call, then answer as the caller can read it.
+
+    Every error after the hold says ``x-should-retry: false``: the task exists, a retry would
+    buy a second one.
+    """
+    core, dialect, call = exchange.core, exchange.dialect, exchange.call
+    draft = dialect.read_create(call, exchange.route, core.catalog())
+    task = await core.submit.accept(exchange.principal, dialect.name, draft)
+    headers = {"x-task-id": task.id}
+    if task.ignored:
+        headers["x-ignored-params"] = ", ".join(task.ignored)
+    wait = wait_for(
+        draft,
+        exchange.principal,
+        from_openai_sdk="x-stainless-lang" in call.headers,
+        route_sync=exchange.route.sync,
+    )
+    if draft.stream:
+        return StreamingResponse(
+            _stream(exchange, draft, task),
+            media_type="text/event-stream",
+            headers={**headers, "cache-control": "no-store", "x-accel-buffering": "no"},
+        )
+    if wait.wait_s is None:
+        return to_response(dialect.render_created(task, exchange.view), headers)
+    try:
+        ended = await core.query.wait(task, min(wait.wait_s, core.sync_wait_s))
+        if not ended.status.is_terminal and wait.task_on_timeout:
+            return to_response(dialect.render_task(ended, exchange.view), headers)
+        return to_response(await _result(exchange, draft, ended), headers)
+    except GatewayError as error:
+        response = error_response(dialect, error, exchange.view)
+        response.headers.update({**headers, **NO_RETRY})
+        return response
+
+
+async def _result(exchange: Exchange, draft: Draft, task: Task) -> Reply:
+    """Answer a waited-for task with its pictures, or raise what became of it."""
+    if not task.status.is_terminal:
+        raise WaitExpired(task.id, f"Task {task.id} is still running; query it by its id.")
+    if task.status is not TaskStatus.COMPLETED:
+        raise exchange.dialect.failure_of(task)
+    form = result_format(draft.result_format, task.requested_model)
+    images = await exchange.core.pictures.of(task, form, exchange.call.base_url)
+    return exchange.dialect.render_result(task, images, exchange.view)
+
+
+async def _stream(exchange: Exchange, draft: Draft, task: Task) -> AsyncGenerator[bytes, None]:
+    """Send keep-alives until the task ends, then its events; an error is an event too."""
+    core, dialect = exchange.core, exchange.dialect
+    loop = asyncio.get_running_loop()
+    ends_at = loop.time() + core.sync_wait_s
+    yield b": accepted\n\n"
+    try:
+        while not task.status.is_terminal and loop.time() < ends_at:
+            task = await core.query.wait(task, min(PING_S, max(ends_at - loop.time(), 0)))
+            if not task.status.is_terminal:
+                yield b": ping\n\n"
+        if not task.status.is_terminal:
+            raise WaitExpired(task.id, f"Task {task.id} is still running; query it by its id.")
+        if task.status is not TaskStatus.COMPLETED:
+            raise dialect.failure_of(task)
+        form = draft.result_format or ResultFormat.B64_JSON
+        images = await core.pictures.of(task, form, exchange.call.base_url)
+        for name, data in dialect.stream_event(task, images, exchange.view):
+            yield sse(name, data)
+    except GatewayError as error:
+        yield sse("error", dialect.render_error(error, exchange.view).body)
+
+
+def sse(name: str, data: object) -> bytes:
+    """Give one server-sent event."""
+    return b"event: " + name.encode() + b"\ndata: " + encode(data) + b"\n\n"

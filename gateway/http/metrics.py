@@ -1,0 +1,24 @@
+"""Prometheus metrics of a process, under the prefix ``igw_``."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+REGISTRY = CollectorRegistry()
+
+http_requests = Counter(
+    "igw_http_requests_total",
+    "HTTP requests answered.",
+    ["route", "method", "status"],
+    registry=REGISTRY,
+)
+http_seconds = Histogram(
+    "igw_http_request_duration_seconds",
+    "Time to answer, waits of synchronous calls included.",
+    ["route", "method"],
+    buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30, 120, 300),
+    registry=REGISTRY,
+)
+http_in_flight = Gauge(
+    "igw_http_requests_in_flight", "HTTP requests being answered.", registry=REGISTRY
+)

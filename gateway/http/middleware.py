@@ -1,0 +1,73 @@
+"""What surrounds every request: an id, a measure, an access log line."""
+
+from __future__ import annotations
+
+import re
+import time
+from secrets import token_hex
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.http.metrics import http_in_flight, http_requests, http_seconds
+
+log = structlog.get_logger("gateway.access")
+
+_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}\Z")
+_QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+
+
+class Observe:
+    """Gives each request an id (the caller's ``x-request-id`` if it is sane) and measures it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Take the app to wrap."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection event."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        scope.setdefault("state", {})["request_id"] = request_id
+        header = (b"x-request-id", request_id.encode())
+        status = 500
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), header]
+            await send(message)
+
+        started = time.perf_counter()
+        http_in_flight.inc()
+        try:
+            await self._app(scope, receive, send_with_id)
+        finally:
+            http_in_flight.dec()
+            _measure(scope, status, time.perf_counter() - started, request_id)
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _ID.match(value):
+            return str(value, "ascii")
+    return f"req_{token_hex(12)}"
+
+
+def _measure(scope: Scope, status: int, seconds: float, request_id: str) -> None:
+    route = getattr(scope.get("route"), "path", None) or "unmatched"
+    method = scope["method"] if route != "unmatched" else "ANY"
+    http_requests.labels(route, method, str(status)).inc()
+    http_seconds.labels(route, method).observe(seconds)
+    if scope["path"] not in _QUIET:
+        log.info(
+            "request",
+            method=scope["method"],
+            path=scope["path"],
+            status=status,
+            ms=round(seconds * 1000, 1),
+            request_id=request_id,
+        )

@@ -1,0 +1,69 @@
+"""`/openapi.json`: FastAPI's own document, plus every dialect route from its declaration."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from gateway.app.core import Core
+from gateway.http.mount import Mounted, mounted
+
+_ERROR = {"schema": {"type": "object"}}
+
+
+def document(base: dict[str, Any], core: Core) -> dict[str, Any]:
+    """Give the whole OpenAPI document; ``base`` holds the routes FastAPI knows itself."""
+    paths: dict[str, Any] = dict(base.get("paths", {}))
+    for entry in mounted(core):
+        paths.setdefault(entry.path, {})[entry.route.method.lower()] = _operation(entry)
+    components = dict(base.get("components", {}))
+    components["securitySchemes"] = {
+        **components.get("securitySchemes", {}),
+        "key": {"type": "http", "scheme": "bearer", "description": "A team's key, sk-igw-…"},
+    }
+    return {**base, "paths": paths, "components": components}
+
+
+def _operation(entry: Mounted) -> dict[str, Any]:
+    route = entry.route
+    name = entry.path.strip("/").replace("/", "_").replace("{", "").replace("}", "")
+    operation: dict[str, Any] = {
+        "operationId": f"{route.method.lower()}_{name}",
+        "summary": route.summary,
+        "tags": [entry.dialect.name],
+        "security": [{"key": []}],
+        "parameters": _parameters(entry),
+        "responses": _responses(entry),
+    }
+    if route.request_schema is not None:
+        content = {kind: {"schema": route.request_schema} for kind in route.request_content_types}
+        operation["requestBody"] = {"required": True, "content": content}
+    return operation
+
+
+def _parameters(entry: Mounted) -> list[dict[str, Any]]:
+    in_path = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in ("task_id", "model", "rest")
+        if "{" + name + "}" in entry.path
+    ]
+    in_query = [
+        {"name": name, "in": "query", "required": False, "schema": {"type": "string"}}
+        for name in entry.route.query_parameters
+    ]
+    return in_path + in_query
+
+
+def _responses(entry: Mounted) -> dict[str, Any]:
+    ok: dict[str, Any] = {"schema": {"type": "object"}}
+    if entry.route.response_example is not None:
+        ok["example"] = entry.route.response_example
+    responses: dict[str, Any] = {
+        "200": {"description": "Done.", "content": {"application/json": ok}}
+    }
+    for status in entry.route.error_statuses:
+        responses[str(status)] = {
+            "description": HTTPStatus(status).phrase,
+            "content": {"application/json": _ERROR},
+        }
+    return responses

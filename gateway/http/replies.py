@@ -1,0 +1,44 @@
+"""From a dialect's `Reply` to bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+from starlette.responses import Response
+
+from gateway.app.dialect import Dialect, Reply, View
+from gateway.domain.errors import GatewayError
+
+
+def _hook(value: object) -> object:
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+# Amounts are exact decimals; as JSON numbers they keep their digits.
+_ENCODER = msgspec.json.Encoder(decimal_format="number", enc_hook=_hook)
+
+
+def encode(body: object) -> bytes:
+    """Give JSON bytes; Decimals become numbers with exactly their digits."""
+    return _ENCODER.encode(body)
+
+
+def to_response(reply: Reply, extra: Mapping[str, str] | None = None) -> Response:
+    """Give the HTTP response of a reply."""
+    headers = {**reply.headers, **(extra or {})}
+    if isinstance(reply.body, bytes):
+        content = reply.body
+    else:
+        content = encode(reply.body)
+        headers.setdefault("content-type", "application/json")
+    return Response(content, reply.status, headers)
+
+
+def error_response(dialect: Dialect, error: GatewayError, view: View) -> Response:
+    """Give an error in a dialect's shape, with the headers every client can rely on."""
+    reply = dialect.render_error(error, view)
+    headers: dict[str, str] = {}
+    if error.retry_after_s is not None:
+        headers["retry-after"] = str(max(1, round(error.retry_after_s)))
+    return to_response(reply, headers)
