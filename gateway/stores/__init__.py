@@ -1,0 +1,1 @@
+"""Where state lives: PostgreSQL is the truth, Valkey an index that can be rebuilt from it."""

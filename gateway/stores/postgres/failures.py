@@ -1,0 +1,73 @@
+"""Which of the driver's errors mean that Postgres is away, and which that one row is at fault."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import asyncpg
+
+from gateway.domain.errors import StoreUnavailable
+
+# 08 connection, 25006 read-only (a standby), 53 no resources, 57 shutdown or timeout.
+_AWAY = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+    OSError,
+    asyncio.TimeoutError,
+)
+_MIDWAY = (
+    asyncpg.ConnectionDoesNotExistError,
+    asyncpg.ConnectionFailureError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    ConnectionError,
+    asyncio.TimeoutError,
+)
+
+# One row is at fault, never the connection: the others of its batch can still pass.
+ROW_FAULTS = (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError)
+
+
+class ConnectionLost(StoreUnavailable):
+    """The connection broke while a statement ran, so the statement may have been committed."""
+
+
+@contextmanager
+def away_as_unavailable() -> Iterator[None]:
+    """Turn the driver's connection failures inside the block into StoreUnavailable."""
+    try:
+        yield
+    except _AWAY as error:
+        raise StoreUnavailable(_sentence(error)) from error
+    except asyncpg.InterfaceError as error:
+        if not _is_closed(error):
+            raise
+        raise StoreUnavailable(_sentence(error)) from error
+
+
+@contextmanager
+def lost_midway() -> Iterator[None]:
+    """Turn a connection that breaks under a running statement into ConnectionLost."""
+    try:
+        yield
+    except _MIDWAY as error:
+        raise ConnectionLost(_sentence(error)) from error
+    except asyncpg.InterfaceError as error:
+        if not _is_closed(error):
+            raise
+        raise ConnectionLost(_sentence(error)) from error
+
+
+def _is_closed(error: asyncpg.InterfaceError) -> bool:
+    """Tell a closed connection or pool from a mistake in our own call, which share one type."""
+    text = str(error)
+    return "closed" in text or "closing" in text or "released" in text
+
+
+def _sentence(error: BaseException) -> str:
+    detail = str(error) or type(error).__name__
+    return f"The database is away ({type(error).__name__}: {detail})."

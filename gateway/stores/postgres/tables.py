@@ -1,0 +1,215 @@
+"""The schema as SQLAlchemy metadata: for reports, and for Alembic to notice drift.
+
+The revisions in `migrations/versions` create it; triggers, CHECKs, storage options and the view
+`ledger_entries` are written there alone. Times are UTC milliseconds, money is integer micro.
+Ids and words are ASCII, compared bytewise (collation C), so that id order is the same everywhere.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData()
+
+Word = Text(collation="C")
+
+teams = Table(
+    "teams",
+    metadata,
+    Column("id", Word, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("user_group", Text, nullable=False, server_default="default"),
+    Column("created_ms", BigInteger, nullable=False),
+    UniqueConstraint("name", name="teams_name_key"),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("team_id", Word, ForeignKey("teams.id"), primary_key=True),
+    Column("balance", BigInteger, nullable=False, server_default="0"),
+    Column("held", BigInteger, nullable=False, server_default="0"),
+)
+
+webhook_secrets = Table(
+    "webhook_secrets",
+    metadata,
+    Column("id", Word, primary_key=True),
+    Column("team_id", Word, ForeignKey("teams.id"), nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("valid_until_ms", BigInteger),
+    Index("webhook_secrets_team", "team_id", text("created_ms DESC")),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Word, primary_key=True),
+    Column("team_id", Word, ForeignKey("teams.id"), nullable=False),
+    Column("name", Text, nullable=False, server_default=""),
+    Column("hash", LargeBinary, nullable=False),
+    Column("last4", Text, nullable=False),
+    Column("default_mode", Word, nullable=False, server_default="auto"),
+    Column("scopes", JSONB),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger),
+    Column("revoked_ms", BigInteger),
+    UniqueConstraint("hash", name="api_keys_hash_key"),
+    Index("api_keys_team", "team_id", "created_ms"),
+)
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("key", Word, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+transfers = Table(
+    "transfers",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("kind", Word, nullable=False),
+    Column("team_id", Word, ForeignKey("teams.id"), nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("returned", BigInteger, nullable=False, server_default="0"),
+    Column("hold_id", Uuid, ForeignKey("transfers.id")),
+    Column("task_id", Word),
+    Column("reference", Text),
+    Column("created_ms", BigInteger, nullable=False),
+    Index(
+        "transfers_one_resolution_per_hold",
+        "hold_id",
+        unique=True,
+        postgresql_where=text("kind IN ('capture', 'release')"),
+    ),
+    Index("transfers_grants", "team_id", "created_ms", postgresql_where=text("kind = 'grant'")),
+)
+
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("id", Word, primary_key=True),
+    Column("team_id", Word, nullable=False),
+    Column("key_id", Word, nullable=False),
+    Column("dialect", Word, nullable=False),
+    Column("model", Word, nullable=False),
+    Column("status", Word, nullable=False),
+    Column("fence", Integer, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("deadline_ms", BigInteger, nullable=False),
+    Column("finished_ms", BigInteger),
+    Column("hold", BigInteger, nullable=False),
+    Column("charged", BigInteger, nullable=False, server_default="0"),
+    Column("callback_url", Text),
+    Column("callback_events", ARRAY(Text)),
+    Column("doc", LargeBinary, nullable=False),
+    Column("request", LargeBinary, nullable=False),
+    Index("tasks_unfinished", "id", postgresql_where=text("status IN ('pending', 'processing')")),
+    Index("tasks_by_team", "team_id", text("created_ms DESC"), text("id DESC")),
+    Index("tasks_finished", "finished_ms", postgresql_where=text("finished_ms IS NOT NULL")),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("id", Word, primary_key=True),
+    Column("task_id", Word, nullable=False),
+    Column("no", Integer, nullable=False),
+    Column("upstream", Word, nullable=False),
+    Column("adapter", Word, nullable=False),
+    Column("upstream_model", Text, nullable=False),
+    Column("started_ms", BigInteger, nullable=False),
+    Column("finished_ms", BigInteger),
+    Column("outcome", Word, nullable=False),
+    Column("upstream_task_id", Text),
+    Column("code", Text),
+    Column("reason", Text),
+    Column("blame", Word),
+    Column("planned_cost", BigInteger, nullable=False),
+    Column("cost", BigInteger, nullable=False),
+    Column("exposure", BigInteger, nullable=False),
+    Column("polls", Integer, nullable=False),
+    Column("misses", Integer, nullable=False),
+    Column("retry_after_ms", BigInteger, nullable=False),
+    Column("idempotent", Boolean, nullable=False),
+    Column("on_ambiguous", Word, nullable=False),
+    Column("delivered", Integer, nullable=False),
+    Index("attempts_of_task", "task_id", "no"),
+)
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("task_id", Word, primary_key=True),
+    Column("team_id", Word, nullable=False),
+    Column("key_id", Word, nullable=False),
+    Column("model", Word, nullable=False),
+    Column("upstream", Word),
+    Column("status", Word, nullable=False),
+    Column("images", Integer, nullable=False),
+    Column("charged", BigInteger, nullable=False),
+    Column("cost", BigInteger, nullable=False),
+    Column("exposure", BigInteger, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("finished_ms", BigInteger, nullable=False),
+    Index("usage_by_team", "team_id", "finished_ms"),
+    Index("usage_by_time", "finished_ms"),
+)
+
+callbacks = Table(
+    "callbacks",
+    metadata,
+    Column("id", Word, primary_key=True),
+    Column("task_id", Word, ForeignKey("tasks.id", ondelete="CASCADE"), nullable=False),
+    Column("team_id", Word, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("event", Word, nullable=False),
+    Column("state", Word, nullable=False, server_default="pending"),
+    Column("tries", Integer, nullable=False, server_default="0"),
+    Column("next_at_ms", BigInteger, nullable=False),
+    Column("lease_until_ms", BigInteger, nullable=False, server_default="0"),
+    Column("created_ms", BigInteger, nullable=False),
+    Index("callbacks_of_task", "task_id"),
+    Index("callbacks_due", "next_at_ms", postgresql_where=text("state = 'pending'")),
+)
+
+callback_tries = Table(
+    "callback_tries",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=True),
+    Column("callback_id", Word, ForeignKey("callbacks.id", ondelete="CASCADE"), nullable=False),
+    Column("status", Integer),
+    Column("error", Text),
+    Column("started_ms", BigInteger, nullable=False),
+    Column("duration_ms", BigInteger, nullable=False),
+    Index("callback_tries_of_callback", "callback_id", "id"),
+)
+
+assets = Table(
+    "assets",
+    metadata,
+    Column("id", Word, primary_key=True),
+    Column("media_type", Word, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger, nullable=False),
+    Index("assets_expiry", "expires_ms"),
+)
