@@ -21,7 +21,8 @@ GatewayError
 ├── WaitExpired                 504  a synchronous wait ended; the task goes on
 ├── UpstreamError               an upstream refused, failed or vanished; ``blame`` decides
 ├── TaskIdTaken                 a new task's id is in use already; make another
-└── StaleFence                  another worker moved the task on; drop what you hold
+├── StaleFence                  another worker moved the task on; drop what you hold
+└── ConfigError                 the operator's configuration is not usable
 """
 
 from __future__ import annotations
@@ -235,6 +236,20 @@ class StaleFence(GatewayError):
     """Another worker has moved this task on."""
 
     code = "stale_fence"
+
+
+class ConfigError(GatewayError):
+    """The configuration is not usable."""
+
+    code = "invalid_configuration"
+
+    def __init__(self, *problems: tuple[str, str]) -> None:
+        """Take every problem as (where, message); ``where`` is a path in the file."""
+        if not problems:
+            raise ValueError("a ConfigError needs at least one problem")
+        self.problems = problems
+        lines = "".join(f"\n  {where}: {message}" for where, message in problems)
+        super().__init__(f"The configuration has {len(problems)} problem(s):{lines}")
 
 
 class Blame(StrEnum):

@@ -19,8 +19,12 @@ class SizeRule:
     """Which output sizes are legal. Areas in pixels; None means unlimited.
 
     ``choices`` makes the rule an enumeration. ``pixels_max_plain`` and ``tiers_plain`` hold
-    only without pictures and outside group mode (wan2.7's 4K, rule R6). ``default`` is a
-    ``WxH``, a tier or ``auto``.
+    only without pictures and outside group mode (wan2.7's 4K, rule R6). ``ratio_max`` 4 means
+    1:4 to 4:1. ``ratios`` enumerates the legal ``aspect_ratio`` words, empty allows any.
+    ``default`` is a ``WxH``, a tier or ``auto``; ``auto`` says whether a caller may write that
+    word. ``follows_image``: without a size the last picture gives the ratio (R17).
+    ``suggested`` sizes are named to callers; ``larger_model`` is named when a size is too
+    large here.
     """
 
     default: str
@@ -33,60 +37,62 @@ class SizeRule:
     ratio_max: int | None = None
     tiers: tuple[str, ...] = ()
     tiers_plain: tuple[str, ...] = ()
+    ratios: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
     suggested: tuple[str, ...] = ()
     auto: bool = True
+    follows_image: bool = False
+    larger_model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ImageRule:
-    """How many input pictures, and what each may be. Sides in pixels."""
+    """How many input pictures, and what each may be. Sides in pixels, bytes inclusive.
+
+    ``count_max_boxed`` narrows the count when boxes are drawn (D10), ``count_max_interleave``
+    replaces both counts in interleave mode (0 to that many). ``alpha`` False refuses
+    transparency (R20).
+    """
 
     count_min: int = 0
     count_max: int = 0
+    count_max_boxed: int | None = None
+    count_max_interleave: int = 0
     side_min: int | None = None
     side_max: int | None = None
     ratio_max: int | None = None
     bytes_max: int | None = None
+    mask_bytes_max: int | None = None
     formats: tuple[str, ...] = ("image/jpeg", "image/png", "image/webp", "image/bmp")
     alpha: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class CountRule:
-    """How many pictures one request may ask for, normally and in group mode."""
+    """How many pictures one request may ask for: normally, as a group, interleaved with text.
+
+    ``default`` and ``group_default`` are what the gateway's own dialect assumes.
+    ``vendor_default`` and ``vendor_group_default`` are what DashScope makes of a request that
+    names no count (4 or 12, R16): only its dialect relies on them, and adapters always send n.
+    """
 
     max: int = 1
     default: int = 1
     group_max: int = 0
-    group_default: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a model, or one offer of it, takes.
-
-    ``features`` names the canonical fields it understands beyond prompt, size and n (see
-    Feature); ``modes`` what it can do.
-    """
-
-    prompt_max: int
-    size: SizeRule
-    count: CountRule = CountRule()
-    images: ImageRule = ImageRule()
-    negative_prompt_max: int = 0
-    prompt_required: bool = True
-    modes: frozenset[Mode] = frozenset({Mode.GENERATE})
-    features: frozenset[Feature] = frozenset()
-    seed_max: int = 2**31 - 1
-    palette_min: int = 3
-    palette_max: int = 10
-    boxes_per_image_max: int = 2
-    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    group_default: int = 1
+    interleave_max: int = 0
+    vendor_default: int = 1
+    vendor_group_default: int = 12
 
 
 class Feature(StrEnum):
-    """Optional request fields a model or offer may understand."""
+    """Optional request fields a model or offer may understand.
+
+    A request *demands* a feature when its field asks for something the model does not do by
+    itself: a text, list or number that is present, or a switch that differs from the model's
+    default (``Model.defaults``, else off). An offer without the feature can still serve a
+    request that does not demand it.
+    """
 
     NEGATIVE_PROMPT = "negative_prompt"
     SEED = "seed"
@@ -97,6 +103,51 @@ class Feature(StrEnum):
     BOXES = "boxes"
     MASK = "mask"
     INTERLEAVE = "interleave"
+
+
+@dataclass(frozen=True, slots=True)
+class OptionRule:
+    """What an extra field (``GenerationRequest.options``) may hold.
+
+    One of ``choices``; or a whole number from ``minimum`` to ``maximum``; or, with neither, any
+    text.
+    """
+
+    choices: tuple[str, ...] = ()
+    minimum: int | None = None
+    maximum: int | None = None
+
+    @property
+    def is_number(self) -> bool:
+        """Whether a whole number is wanted."""
+        return self.minimum is not None or self.maximum is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a model, or one offer of it, takes.
+
+    ``features`` names the canonical fields it understands beyond prompt, size and n (see
+    Feature); ``modes`` what it can do; ``options`` the extra fields it knows. Without
+    ``prompt_required`` a picture alone is enough (R13). ``palette_decimals`` is how fine the
+    palette's shares may be (R7).
+    """
+
+    prompt_max: int
+    size: SizeRule
+    count: CountRule = CountRule()
+    images: ImageRule = ImageRule()
+    negative_prompt_max: int = 0
+    prompt_required: bool = True
+    modes: frozenset[Mode] = frozenset({Mode.GENERATE})
+    features: frozenset[Feature] = frozenset()
+    seed_min: int = 0
+    seed_max: int = 2**31 - 1
+    palette_min: int = 3
+    palette_max: int = 10
+    palette_decimals: int = 2
+    boxes_per_image_max: int = 2
+    options: Mapping[str, OptionRule] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +176,11 @@ class PriceTable:
 class Model:
     """A model the gateway sells under one canonical id.
 
-    ``defaults`` are canonical field values the model applies itself (``thinking``,
-    ``rewrite_prompt``, ``watermark``). ``typical_ms`` is how long one request usually takes,
-    ``deadline_ms`` after how long a task is given up.
+    ``defaults`` are the switches the model sets itself when not told (``thinking``,
+    ``rewrite_prompt``, ``watermark``). ``inert_with_group`` and ``inert_with_images`` name the
+    features without effect in group mode and beside pictures (R1, R2, R8). ``typical_ms`` is
+    how long one request usually takes, ``deadline_ms`` after how long a task is given up,
+    ``created`` UTC seconds for model lists.
     """
 
     id: str
@@ -136,6 +189,8 @@ class Model:
     limits: Limits
     aliases: tuple[str, ...] = ()
     defaults: Mapping[str, bool] = field(default_factory=dict)
+    inert_with_group: frozenset[Feature] = frozenset()
+    inert_with_images: frozenset[Feature] = frozenset()
     typical_ms: int = 15_000
     deadline_ms: int = 600_000
     created: int = 0
@@ -186,6 +241,8 @@ class Offer:
 
     ``limits`` are already narrowed to what this upstream takes; ``protocol`` names the
     adapter's way of asking for this model (DashScope has four); ``cost`` is in micro-USD.
+    ``max_in_flight`` and ``submit_per_second`` are the vendor's own limits for this model
+    beside those of the account; 0 means none is known.
     """
 
     upstream: str
@@ -195,14 +252,18 @@ class Offer:
     cost: PriceTable
     limits: Limits
     protocol: str = ""
+    max_in_flight: int = 0
+    submit_per_second: Decimal = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
     """Everything configured, as one immutable value that is swapped whole on reload.
 
-    ``aliases`` maps every accepted name (canonical ids included) to the canonical id;
-    ``prices`` are per model in micro-credits, ``offers`` per model in configured order.
+    ``models`` holds every model known, sold or not. ``aliases`` maps every accepted name
+    (canonical ids included) to the canonical id and has only names of models that at least one
+    upstream offers. ``prices`` are per model in micro-credits, ``offers`` per model in
+    configured order, at most one per upstream.
     """
 
     models: Mapping[str, Model]
@@ -215,6 +276,10 @@ class Catalog:
     def price(self, model: str, tier: str) -> MicroCredits:
         """Give what a team pays for one picture of this tier."""
         return self.prices[model].per_image(tier)
+
+    def offer(self, model: str, upstream: str) -> Offer | None:
+        """Give the offer an upstream makes for a model, None when it makes none."""
+        return next((o for o in self.offers.get(model, ()) if o.upstream == upstream), None)
 
 
 def cost_of(offer: Offer, tier: str, n: int) -> MicroUsd:

@@ -87,7 +87,11 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class RouteRules:
-    """What the caller allows of the route; names are upstream or adapter names (⚑ §6)."""
+    """What the caller allows of the route; names are upstream or adapter names (⚑ §6).
+
+    ``order`` is tried first, in that order. Without ``allow_fallbacks`` only the named (else the
+    cheapest) upstream is used. ``max_price`` is what one picture may cost us, in micro-USD.
+    """
 
     order: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
@@ -104,6 +108,8 @@ class GenerationRequest:
     ``tier`` (1K, 2K, 4K, with an optional ``aspect_ratio`` such as ``16:9``) exclude each
     other; neither means the model's default or ``auto``. ``boxes`` has one tuple per picture.
     ``options`` holds vendor-neutral extras by name (quality, background, style, …).
+    ``snap_size``: an illegal pixel size is moved to the nearest legal one of the upstream that
+    is tried, instead of refused.
     """
 
     model: str
@@ -125,6 +131,7 @@ class GenerationRequest:
     interleave: bool = False
     options: dict[str, str | int | bool] = field(default_factory=dict)
     rules: RouteRules = RouteRules()
+    snap_size: bool = False
 
     @property
     def mode(self) -> Mode:
