@@ -1,0 +1,1 @@
+"""Every connection that leaves the gateway: clients, the address guard, picture downloads."""

@@ -1,0 +1,111 @@
+"""The HTTP clients: one per upstream, one for callbacks, one for pictures that callers name.
+
+All of them: no proxy or other setting from the environment, no redirects, no cookies, no
+compression asked for, no retry of a POST.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterable
+from functools import lru_cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from pathlib import Path
+
+import httpx
+
+from gateway import __version__
+from gateway.domain.address import NO_HOSTS, AllowedHosts
+from gateway.domain.callback import TIMEOUT_S
+from gateway.domain.model import Upstream
+from gateway.egress.guard import Exemption, Listed, OwnHost
+from gateway.egress.resolve import Lookup
+from gateway.egress.transport import GuardedTransport
+
+USER_AGENT = f"image-gateway/{__version__}"
+CONNECT_S = 5.0
+POOL_S = 5.0
+# Shorter than the 5 s after which common servers drop an idle connection: a paid POST must not
+# race with that close, since its outcome would be unknown.
+KEEPALIVE_S = 4.0
+CONNECTIONS_MAX = 512
+FETCH_CONNECTIONS_MAX = 64
+FETCH_READ_S = 20.0
+
+
+def upstream_client(upstream: Upstream, lookup: Lookup | None = None) -> httpx.AsyncClient:
+    """Make the client of one upstream, relative to its ``base_url``.
+
+    Private addresses are refused unless ``allow_private``, and then only its own host is exempt.
+    """
+    lookup = lookup or Lookup()
+    host = httpx.URL(upstream.base_url).raw_host.decode("ascii")
+    exemption = OwnHost(host, lookup) if upstream.allow_private else Listed(NO_HOSTS)
+    answer_s = upstream.submit_timeout_ms / 1000
+    return _client(
+        lookup,
+        exemption,
+        _tls(None),
+        timeout=httpx.Timeout(answer_s, connect=CONNECT_S, pool=POOL_S),
+        connections_max=CONNECTIONS_MAX,
+        base_url=upstream.base_url,
+    )
+
+
+def callback_client(
+    allowed_hosts: Iterable[str] = (),
+    ca_file: Path | str | None = None,
+    lookup: Lookup | None = None,
+) -> httpx.AsyncClient:
+    """Make the client for callbacks. ``ca_file`` (PEM) is trusted beside the usual authorities."""
+    return _client(
+        lookup or Lookup(),
+        Listed(AllowedHosts.of(allowed_hosts)),
+        _tls(str(ca_file) if ca_file else None),
+        timeout=httpx.Timeout(TIMEOUT_S, connect=CONNECT_S, pool=POOL_S),
+        connections_max=CONNECTIONS_MAX,
+    )
+
+
+def fetch_client(
+    allowed_hosts: Iterable[str] = (), lookup: Lookup | None = None
+) -> httpx.AsyncClient:
+    """Make the client that downloads pictures from addresses callers and vendors name."""
+    return _client(
+        lookup or Lookup(),
+        Listed(AllowedHosts.of(allowed_hosts)),
+        _tls(None),
+        timeout=httpx.Timeout(FETCH_READ_S, connect=CONNECT_S, pool=POOL_S),
+        connections_max=FETCH_CONNECTIONS_MAX,
+    )
+
+
+def _client(
+    lookup: Lookup,
+    exemption: Exemption,
+    tls: ssl.SSLContext,
+    *,
+    timeout: httpx.Timeout,
+    connections_max: int,
+    base_url: str = "",
+) -> httpx.AsyncClient:
+    limits = httpx.Limits(max_connections=connections_max, keepalive_expiry=KEEPALIVE_S)
+    return httpx.AsyncClient(
+        transport=GuardedTransport(lookup, exemption, tls, limits),
+        timeout=timeout,
+        base_url=base_url,
+        headers={"user-agent": USER_AGENT, "accept-encoding": "identity"},
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+        follow_redirects=False,
+        trust_env=False,
+    )
+
+
+@lru_cache(maxsize=8)
+def _tls(ca_file: str | None) -> ssl.SSLContext:
+    """Trust the system's and certifi's authorities and, if given, one file more."""
+    context = httpx.create_ssl_context(trust_env=False)
+    context.load_default_certs()
+    if ca_file:
+        context.load_verify_locations(ca_file)
+    return context
