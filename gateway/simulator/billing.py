@@ -1,7 +1,8 @@
 """What a simulated vendor really bills: one record per finished job that delivered pictures.
 
-Amounts are integer USD micros (1 USD = 1,000,000). A job whose answer never reached the caller is billed like any
-other, which is what makes the gateway's idea of its cost checkable against the vendor's.
+Amounts are integer USD micros (1 USD = 1,000,000). A job whose answer never reached the caller is
+billed like any other, which is what makes the gateway's idea of its cost checkable against the
+vendor's.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ Price = int | Mapping[str, int]
 
 
 def usd(amount: str) -> int:
-    """Turn a decimal USD amount such as ``"0.022"`` into micros; a ValueError if it is finer than a micro."""
+    """Turn a decimal USD amount such as ``"0.022"`` into micros; a ValueError if it is finer than a
+    micro.
+    """
     micros = Decimal(amount) * 1_000_000
     if micros != micros.to_integral_value():
         raise ValueError(f"{amount} USD is finer than one micro")
@@ -27,7 +30,9 @@ def usd(amount: str) -> int:
 
 
 def size_tier(width: int, height: int) -> str:
-    """Name the price tier of a picture by its area: up to 1024² is ``1K``, up to 2048² is ``2K``, else ``4K``."""
+    """Name the price tier of a picture by its area: up to 1024² is ``1K``, up to 2048² is ``2K``,
+    else ``4K``.
+    """
     area = width * height
     if area <= 1024 * 1024:
         return "1K"
@@ -35,7 +40,9 @@ def size_tier(width: int, height: int) -> str:
 
 
 def price_of(price: Price, width: int, height: int) -> int:
-    """Price of one picture of that size in USD micros; a KeyError names a tier that the table leaves out."""
+    """Price of one picture of that size in USD micros; a KeyError names a tier that the table
+    leaves out.
+    """
     return price if isinstance(price, int) else price[size_tier(width, height)]
 
 
@@ -54,7 +61,9 @@ class BillRecord:
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """A vendor's account at one moment: what is billed, and what accepted jobs will add when they finish."""
+    """A vendor's account at one moment: what is billed, and what accepted jobs will add when they
+    finish.
+    """
 
     vendor: str
     records: tuple[BillRecord, ...]

@@ -73,14 +73,13 @@ DEFAULT_PRICES: Mapping[str, Mapping[str, Price]] = {
             "wan/v2.6/text-to-image",
         )
     },
-    "replicate": {
-        name: usd("0.04") for name in ("wan-video/wan-2.5-t2i", "wan-video/wan-2.5-i2i")
-    },
+    "replicate": {name: usd("0.04") for name in ("wan-video/wan-2.5-t2i", "wan-video/wan-2.5-i2i")},
 }
 """What each API sells by default, USD micros per picture (providers/models.md section 6).
 
-A price table is also the list of models: whatever is missing from it is an unknown model. DashScope's CNY prices are
-converted at 6.8; its models without a published price take CNY 0.14, the price of wanx2.1-imageedit.
+A price table is also the list of models: whatever is missing from it is an unknown model.
+DashScope's CNY prices are converted at 6.8; its models without a published price take CNY 0.14, the
+price of wanx2.1-imageedit.
 """
 
 
@@ -88,7 +87,8 @@ converted at 6.8; its models without a published price take CNY 0.14, the price 
 class Limits:
     """Limits of a vendor account; None means unlimited.
 
-    ``models`` gives (submits per second, jobs running at once) by model and stands beside the account-wide numbers.
+    ``models`` gives (submits per second, jobs running at once) by model and stands beside the
+    account-wide numbers.
     """
 
     submit_per_second: int | None = None
@@ -97,34 +97,26 @@ class Limits:
     models: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
+_FIVE = (
+    "wan2.7-image",
+    "wan2.7-image-pro",
+    "wan2.6-image",
+    "wan2.5-t2i-preview",
+    "wan2.5-i2i-preview",
+)
+_TWO = (
+    "wan2.2-t2i-plus",
+    "wan2.2-t2i-flash",
+    "wan2.1-t2i-plus",
+    "wan2.1-t2i-turbo",
+    "wanx2.1-t2i-plus",
+    "wanx2.1-t2i-turbo",
+    "wanx2.0-t2i-turbo",
+    "wanx2.1-imageedit",
+)
 DASHSCOPE_LIMITS = Limits(
     query_per_second=20,
-    models={
-        **{
-            name: (5, 5)
-            for name in (
-                "wan2.7-image",
-                "wan2.7-image-pro",
-                "wan2.6-image",
-                "wan2.5-t2i-preview",
-                "wan2.5-i2i-preview",
-            )
-        },
-        "wan2.6-t2i": (1, 5),
-        **{
-            name: (2, 2)
-            for name in (
-                "wan2.2-t2i-plus",
-                "wan2.2-t2i-flash",
-                "wan2.1-t2i-plus",
-                "wan2.1-t2i-turbo",
-                "wanx2.1-t2i-plus",
-                "wanx2.1-t2i-turbo",
-                "wanx2.0-t2i-turbo",
-                "wanx2.1-imageedit",
-            )
-        },
-    },
+    models=dict.fromkeys(_FIVE, (5, 5)) | dict.fromkeys(_TWO, (2, 2)) | {"wan2.6-t2i": (1, 5)},
 )
 """DashScope's documented limits in Beijing (providers/dashscope.md section 8)."""
 
@@ -133,9 +125,9 @@ DASHSCOPE_LIMITS = Limits(
 class VendorConfig:
     """One simulated account: which API it speaks, what it sells and how it behaves.
 
-    ``prices`` None takes DEFAULT_PRICES of the API. ``keys`` None accepts every key that does not start with
-    ``wrong``. ``latency_ms``, ``work_ms`` and ``queue_ms`` None take the simulator's. ``generation`` is the age of
-    Qingbo's wire format: A, B or C (providers/qingbo.md).
+    ``prices`` None takes DEFAULT_PRICES of the API. ``keys`` None accepts every key that does not
+    start with ``wrong``. ``latency_ms``, ``work_ms`` and ``queue_ms`` None take the simulator's.
+    ``generation`` is the age of Qingbo's wire format: A, B or C (providers/qingbo.md).
     """
 
     api: str
@@ -148,11 +140,14 @@ class VendorConfig:
     generation: str = "B"
 
     def __post_init__(self) -> None:
-        """Refuse an unknown API or generation with a ValueError."""
+        """Refuse an unknown API or generation, or a gap in a price, with a ValueError."""
         if self.api not in API_KINDS:
             raise ValueError(f"unknown api {self.api!r}; known: {', '.join(API_KINDS)}")
         if self.generation not in ("A", "B", "C"):
             raise ValueError("generation is A, B or C")
+        for model, price in self.price_table().items():
+            if not isinstance(price, int) and set(price) != {"1K", "2K", "4K"}:
+                raise ValueError(f"the price of {model} needs exactly the tiers 1K, 2K and 4K")
 
     def price_table(self) -> Mapping[str, Price]:
         """The prices in force for this vendor."""
@@ -168,10 +163,11 @@ def every_vendor() -> dict[str, VendorConfig]:
 class SimulatorConfig:
     """The whole simulator.
 
-    ``ports`` maps a vendor's name, or ``control``, to its port; a name left out gets a free one. ``latency_ms`` delays
-    each answer, ``work_ms`` is the shortest and longest time from accept to finish, ``queue_ms`` the part of it spent
-    queued (None: a fifth, at most a second). ``seed`` makes chances and durations repeatable. With
-    ``distinct_pictures`` off, one picture per size is drawn and reused, which keeps load tests cheap.
+    ``ports`` maps a vendor's name, or ``control``, to its port; a name left out gets a free one.
+    ``latency_ms`` delays each answer, ``work_ms`` is the shortest and longest time from accept to
+    finish, ``queue_ms`` the part of it spent queued (None: a fifth, at most a second). ``seed``
+    makes chances and durations repeatable. With ``distinct_pictures`` off, one picture per size is
+    drawn and reused, which keeps load tests cheap.
     """
 
     host: str = "127.0.0.1"

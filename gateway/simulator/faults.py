@@ -16,18 +16,22 @@ COMMON_REFUSALS = (
     "rate",
     "server_error",
     "unavailable",
-    "gateway_timeout",
+    "timeout",
     "no_route",
 )
-"""Names every vendor can refuse a request by, each answered with that vendor's own status, code and body."""
+"""Names every vendor can refuse a request by, each answered with that vendor's own status, code and
+body.
+"""
 
 COMMON_FAILURES = ("content_policy", "invalid_parameter", "server_error", "timeout", "rate")
-"""Names every vendor can fail an accepted task by."""
+"""Names every vendor can fail an accepted task by; all of them are refusals too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One row of a vendor's error table: the code on the wire, the HTTP status, a message, and the error type."""
+    """One row of a vendor's error table: the code on the wire, the HTTP status, a message, and the
+    error type.
+    """
 
     code: str | int | None
     status: int
@@ -37,7 +41,9 @@ class Fault:
 
 
 class FaultTable:
-    """A vendor's faults, found by a common name (``rate``) or by the vendor's own code (``Throttling``)."""
+    """A vendor's faults, found by a common name (``rate``) or by the vendor's own code
+    (``Throttling``).
+    """
 
     def __init__(self, named: Mapping[str, Fault], others: Iterable[Fault] = ()) -> None:
         self._rows: dict[str, Fault] = {}
@@ -54,6 +60,10 @@ class FaultTable:
             known = ", ".join(sorted(self._rows))
             raise ValueError(f"unknown fault {name!r}; known: {known}") from None
 
+    def __contains__(self, name: str) -> bool:
+        """Whether the table has a fault of that name or code."""
+        return name in self._rows
+
     def names(self) -> tuple[str, ...]:
         """All names and codes of the table."""
         return tuple(self._rows)
@@ -62,8 +72,8 @@ class FaultTable:
 class Refused(Exception):
     """A request is answered with a fault of the vendor's table instead of being served.
 
-    ``name`` is looked up in the vendor's refusals; ``message`` replaces the table's text, ``param`` names the field,
-    ``status`` replaces the table's HTTP status, ``retry_after_s`` adds the header.
+    ``name`` is looked up in the vendor's refusals; ``message`` replaces the table's text, ``param``
+    names the field, ``status`` replaces the table's HTTP status, ``retry_after_s`` adds the header.
     """
 
     def __init__(

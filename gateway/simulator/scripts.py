@@ -1,8 +1,9 @@
 """Behaviour on demand: scripts say which requests a vendor treats specially, and how.
 
-A script has a *when* (how many requests, what share of them, which model or prompt) and effects. All scripts that
-match a request apply together; where two set the same effect, the one added later wins. ``[sim:...]`` in a prompt
-is a script for that one request and wins over all others, so that a person can try things by hand:
+A script has a *when* (how many requests, what share of them, which model or prompt) and effects.
+All scripts that match a request apply together; where two set the same effect, the one added later
+wins. ``[sim:...]`` in a prompt is a script for that one request and wins over all others, so that a
+person can try things by hand:
 
     a lighthouse [sim:fail=content_policy]      the accepted task fails
     a lighthouse [sim:error=rate]               the submit is refused
@@ -33,19 +34,22 @@ _WHEN = frozenset({"on", "times", "share", "model", "prompt"})
 class Script:
     """Which requests to treat specially, and how.
 
-    When: ``on`` the kind of call; ``times`` the number of matching requests it lasts for (None: for ever); ``share``
-    of them it hits, drawn from the seed; ``model`` exact; ``prompt`` a part of the prompt.
+    When: ``on`` the kind of call; ``times`` the number of matching requests it lasts for (None: for
+    ever); ``share`` of them it hits, drawn from the seed; ``model`` exact; ``prompt`` a part of the
+    prompt.
 
-    Effects on any call: ``latency_ms`` before the answer; ``error`` a refusal by common name or vendor code, with
-    ``status`` and ``retry_after_s`` on top; ``reset`` the connection before anything is accepted; ``answer``
-    a spoiled answer: ``html`` (502, or ``status``), ``garbage`` (200, not JSON), ``empty`` (200, no data),
-    ``wrong_types``, ``slow`` (drips), ``truncated`` (cut off).
+    Effects on any call: ``latency_ms`` before the answer; ``error`` a refusal by common name or
+    vendor code, with ``status`` and ``retry_after_s`` on top; ``reset`` the connection before
+    anything is accepted; ``answer`` a spoiled answer: ``html`` (502, or ``status``), ``garbage``
+    (200, not JSON), ``empty`` (200, no data), ``wrong_types``, ``slow`` (drips), ``truncated`` (cut
+    off).
 
-    Effects on a submit: ``accept_then`` accept and bill, then stay silent (``timeout``) or ``reset``; ``accept``
-    overrules whether a spoiled answer hides an accepted task (``html`` and ``empty`` do not, the others do);
-    ``queue_ms`` and ``work_ms`` the times from accept to start and to finish; ``fail`` the task with that failure;
-    ``deliver`` so many pictures only; ``stuck`` in processing for ever; ``cancelled`` by the vendor; ``duplicate_id``
-    the answer repeats the previous task's id; ``unknown_ms`` queries do not know the task that long; ``links`` what is
+    Effects on a submit: ``accept_then`` accept and bill, then stay silent (``timeout``) or
+    ``reset``; ``accept`` overrules whether a spoiled answer hides an accepted task (``html`` and
+    ``empty`` do not, the others do); ``queue_ms`` and ``work_ms`` the times from accept to start
+    and to finish; ``fail`` the task with that failure; ``deliver`` so many pictures only; ``stuck``
+    in processing for ever; ``cancelled`` by the vendor; ``duplicate_id`` the answer repeats the
+    previous task's id; ``unknown_ms`` queries do not know the task that long; ``links`` what is
     wrong with the result links.
     """
 
@@ -106,7 +110,7 @@ PLAIN = Script()
 
 
 def script_from(values: Mapping[str, object]) -> Script:
-    """Build a script from JSON or magic text; a ValueError names an unknown field or a wrong value."""
+    """Build a script from JSON or magic text; a ValueError names what is wrong."""
     known: dict[str, object] = {}
     for name, value in values.items():
         if name not in _TYPES:
@@ -135,7 +139,9 @@ def _typed(name: str, value: object) -> object:
 
 
 def magic(prompt: str) -> Script | None:
-    """Read ``[sim:name=value,...]`` from a prompt; None without it, a ValueError when it makes no sense."""
+    """Read ``[sim:name=value,...]`` from a prompt; None without it, a ValueError when it makes no
+    sense.
+    """
     found = _MAGIC.search(prompt)
     if found is None:
         return None
@@ -179,7 +185,8 @@ class ScriptBook:
         return [entry.script for entry in self._entries]
 
     def pick(self, on: On, model: str, prompt: str) -> Script:
-        """Merge every script that hits this request, spending one of its ``times``, with the prompt's magic.
+        """Merge every script that hits this request, spending one of its ``times``, with the
+        prompt's magic.
 
         A ValueError means the prompt's magic makes no sense.
         """

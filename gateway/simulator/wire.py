@@ -1,7 +1,8 @@
 """The light HTTP layer under the vendors: a request, a reply, and the ASGI application between.
 
-Routing is left to the vendor, which sees method and path; there is no framework on the way, because the simulator is
-the counterpart of load tests. Connections can be reset, left silent, dripped or cut in the middle of an answer.
+Routing is left to the vendor, which sees method and path; there is no framework on the way, because
+the simulator is the counterpart of load tests. Connections can be reset, left silent, dripped or
+cut in the middle of an answer.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.simulator.faults import ConnectionDropped, NeverAnswered
 
+WAIT_MAX_S = 60
 DRIP_BYTES = 8
 DRIP_PAUSE_S = 0.2
 
@@ -32,7 +34,7 @@ class BadBody(Exception):
 class Request:
     """One HTTP request: method, path, headers by lower-case name, the whole body."""
 
-    __slots__ = ("_scope", "body", "headers", "method", "path", "transport")
+    __slots__ = ("_scope", "body", "headers", "method", "path")
 
     def __init__(self, scope: Scope, body: bytes) -> None:
         self._scope = scope
@@ -59,6 +61,14 @@ class Request:
         """One header's value, None when it was not sent."""
         value = self.headers.get(name.encode())
         return None if value is None else value.decode("latin-1")
+
+    def prefer_wait_s(self) -> int:
+        """Seconds asked for by ``Prefer: wait`` or ``wait=N``, at most 60; 0 without it."""
+        for part in (self.header("prefer") or "").split(","):
+            name, _, value = part.strip().partition("=")
+            if name == "wait":
+                return min(int(value), WAIT_MAX_S) if value.isdecimal() else WAIT_MAX_S
+        return 0
 
     def json(self) -> dict[str, Any]:
         """The body as a JSON object; BadBody when it is none."""
@@ -89,7 +99,8 @@ class Request:
 class Reply:
     """One HTTP answer: JSON, bytes, or a stream of bytes.
 
-    ``dripped`` sends the body a few bytes at a time; ``cut`` resets the connection half way through it.
+    ``dripped`` sends the body a few bytes at a time; ``cut`` resets the connection half way through
+    it.
     """
 
     payload: Any
@@ -163,7 +174,7 @@ async def _send(reply: Reply, send: Send, transport: asyncio.Transport) -> None:
     if streamed:
         async for chunk in reply.payload:
             if transport.is_closing():
-                return
+                raise NeverAnswered
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
     elif reply.cut:
@@ -174,7 +185,7 @@ async def _send(reply: Reply, send: Send, transport: asyncio.Transport) -> None:
     elif reply.dripped:
         for start in range(0, len(body), DRIP_BYTES):
             if transport.is_closing():
-                return
+                raise NeverAnswered
             piece = body[start : start + DRIP_BYTES]
             await send({"type": "http.response.body", "body": piece, "more_body": True})
             await asyncio.sleep(DRIP_PAUSE_S)
@@ -193,7 +204,9 @@ def blank(value: Any) -> Any:
 
 
 def wrong_types(value: Any) -> Any:
-    """The same JSON with every type exchanged: text for numbers, numbers for text, objects for lists."""
+    """The same JSON with every type exchanged: text for numbers, numbers for text, objects for
+    lists.
+    """
     if isinstance(value, Mapping):
         return {name: wrong_types(item) for name, item in value.items()}
     if isinstance(value, list):
