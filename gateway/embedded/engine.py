@@ -195,11 +195,14 @@ class EmbeddedEngine(ABC):
         if not self.running:
             return
         self._signal(self.stop_signal)
-        if self._wait_dead(STOP_TIMEOUT_S):
-            return
-        self._signal(signal.SIGKILL)
         if not self._wait_dead(STOP_TIMEOUT_S):
-            raise self._failure("does not stop, even when killed")
+            self._signal(signal.SIGKILL)
+            if not self._wait_dead(STOP_TIMEOUT_S):
+                raise self._failure("does not stop, even when killed")
+        sockets = socket_dir(self.home)
+        if sockets != self.home:
+            with contextlib.suppress(OSError):
+                sockets.rmdir()
 
     def _signal(self, number: signal.Signals) -> None:
         pid = self.pid

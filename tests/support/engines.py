@@ -31,6 +31,12 @@ def stop_orphans(basetemp: Path) -> None:
             engine.stop_unclaimed()
 
 
+def copy_server(home: Path, data_dir: Path) -> None:
+    """Give `data_dir` a copy of a stopped PostgreSQL's files, owners included."""
+    data_dir.mkdir(parents=True)
+    subprocess.run(["cp", "-a", home, data_dir / "postgres"], check=True)
+
+
 def execute(server: EmbeddedPostgres, *statements: str) -> None:
     """Run administrative statements, each in a transaction of its own."""
     commands = [part for statement in statements for part in ("-c", statement)]
