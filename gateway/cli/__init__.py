@@ -1,0 +1,36 @@
+"""The command line: thin commands over the same parts the processes use (⚑ §6).
+
+Exit codes: 0 done, 1 failed or found a problem, 2 wrong usage. Every command takes `--json`.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from gateway.cli import keys, serve, teams, tools
+
+app = typer.Typer(
+    name="gateway",
+    help="Image Gateway: one endpoint, the cheapest healthy upstream, exact prepaid money.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+)
+
+app.command("up")(serve.up)
+app.command("api")(serve.api)
+app.command("worker")(serve.worker)
+app.command("simulate")(serve.simulate)
+app.command("migrate")(tools.migrate)
+app.command("doctor")(tools.doctor)
+
+for name, group in {
+    "team": teams.team,
+    "credits": teams.credits_group,
+    "key": keys.key,
+    "catalog": tools.catalog,
+    "ledger": tools.ledger,
+    "task": tools.task,
+    "upstream": tools.upstream,
+}.items():
+    app.add_typer(group, name=name)

@@ -1,0 +1,234 @@
+"""`gateway up`: all roles on one machine, as separate processes under one supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.request import ProxyHandler, build_opener
+
+from gateway.cli.banner import show_banner
+from gateway.cli.output import fail
+from gateway.domain.errors import Unavailable
+from gateway.embedded import Engines, attached, watch
+from gateway.settings import Settings, load_settings
+
+READY_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 12.0
+RESTART_PAUSES_S = (0.5, 1.0, 2.0, 5.0)
+STABLE_S = 30.0
+
+
+@dataclass(slots=True)
+class Child:
+    """One supervised process. It stops when its standard input closes, so none outlives us."""
+
+    name: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    process: asyncio.subprocess.Process | None = None
+    restarts: int = 0
+    started_s: float = 0.0
+
+    async def start(self) -> None:
+        """Start the process in a session of its own: Ctrl-C reaches only the supervisor."""
+        self.started_s = time.monotonic()
+        self.process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "gateway",
+            *self.argv,
+            "--tied",
+            stdin=asyncio.subprocess.PIPE,
+            env={**os.environ, **self.env},
+            start_new_session=True,
+        )
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal if the process still runs."""
+        if self.process is not None and self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.send_signal(number)
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """Keeps children running until told to stop; a child that dies is started again."""
+
+    children: list[Child]
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self) -> None:
+        """Start all children and keep them until `stopping` is set; then stop them in order."""
+        keepers = [asyncio.create_task(self._keep(child)) for child in self.children]
+        await self.stopping.wait()
+        await self._stop()
+        await asyncio.gather(*keepers)
+
+    async def _keep(self, child: Child) -> None:
+        while not self.stopping.is_set():
+            await child.start()
+            if child.process is None:
+                return
+            code = await child.process.wait()
+            if self.stopping.is_set():
+                return
+            if time.monotonic() - child.started_s > STABLE_S:
+                child.restarts = 0
+            pause = RESTART_PAUSES_S[min(child.restarts, len(RESTART_PAUSES_S) - 1)]
+            child.restarts += 1
+            print(  # noqa: T201 - the CLI's output
+                f"gateway: {child.name} ended with {code}; starting it again in {pause} s",
+                file=sys.stderr,
+            )
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.stopping.wait(), pause)
+
+    async def _stop(self) -> None:
+        """Drain the API and the worker first; the vendors they talk to go last."""
+        serving = [child for child in self.children if child.name != "simulator"]
+        rest = [child for child in self.children if child.name == "simulator"]
+        for group in (serving, rest):
+            for child in group:
+                child.signal(signal.SIGTERM)
+            waits = [c.process.wait() for c in group if c.process is not None]
+            try:
+                await asyncio.wait_for(asyncio.gather(*waits), STOP_TIMEOUT_S)
+            except TimeoutError:
+                for child in group:
+                    child.signal(signal.SIGKILL)
+
+
+async def run_up(*, config: Path | None, host: str | None, port: int | None, as_json: bool) -> None:
+    """Run everything until SIGINT or SIGTERM."""
+    settings = load_settings(config=config, host=host, port=port)
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    _refuse_taken_port(settings)
+    with _one_per_directory(settings.data_dir):
+        attach = attached(
+            settings.data_dir,
+            postgres=settings.database_url is None,
+            valkey=settings.redis_url is None,
+        )
+        with attach as engines:
+            await _serve(settings, engines, as_json=as_json)
+
+
+async def _serve(settings: Settings, engines: Engines, *, as_json: bool) -> None:
+    from gateway.cli.demo import prepare  # noqa: PLC0415 - after the engines are up
+
+    environment = _environment(settings, engines)
+    demo = await prepare(settings, environment)
+    children = [
+        Child("api", ("api",), environment),
+        Child("worker", ("worker",), environment),
+    ]
+    if demo.simulator is not None:
+        children.insert(0, Child("simulator", demo.simulator, environment))
+    supervisor = Supervisor(children)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, supervisor.stopping.set)
+    loop.add_signal_handler(signal.SIGHUP, lambda: [c.signal(signal.SIGHUP) for c in children[-2:]])
+    keeper = asyncio.create_task(watch(engines))
+    running = asyncio.create_task(supervisor.run())
+    try:
+        ready = asyncio.create_task(asyncio.to_thread(_wait_ready, settings, supervisor.stopping))
+        await asyncio.wait({ready, running}, return_when=asyncio.FIRST_COMPLETED)
+        if ready.done() and ready.result():
+            show_banner(settings, demo, as_json=as_json)
+        elif not supervisor.stopping.is_set():
+            supervisor.stopping.set()
+            await running
+            fail(f"the API was not ready within {READY_TIMEOUT_S:.0f} s; see the log above")
+        await running
+    finally:
+        keeper.cancel()
+        await asyncio.gather(keeper, return_exceptions=True)
+
+
+def _environment(settings: Settings, engines: Engines) -> dict[str, str]:
+    """Give what the children read: the same environment, with everything decided made explicit."""
+    environment = {
+        "GATEWAY_DATA_DIR": str(settings.data_dir.resolve()),
+        "GATEWAY_HOST": settings.host,
+        "GATEWAY_PORT": str(settings.port),
+        "GATEWAY_ADMIN_KEY": admin_key(settings),
+    }
+    if engines.postgres is not None:
+        environment["GATEWAY_DATABASE_URL"] = engines.postgres.url
+    if engines.valkey is not None:
+        environment["GATEWAY_REDIS_URL"] = engines.valkey.url
+    if settings.config is not None:
+        environment["GATEWAY_CONFIG"] = str(settings.config.resolve())
+    return environment
+
+
+def admin_key(settings: Settings) -> str:
+    """Give the admin key: the configured one, else one generated once and kept with mode 600."""
+    if settings.admin_key is not None:
+        return settings.admin_key.get_secret_value()
+    path = settings.data_dir / "admin.key"
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_text().strip()
+    text = f"igw-admin-{secrets.token_urlsafe(32)}"
+    write_secret(path, text)
+    return text
+
+
+def write_secret(path: Path, text: str) -> None:
+    """Write a file that only its owner can read."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(fd, "w") as file:
+        file.write(text + "\n")
+
+
+def _wait_ready(settings: Settings, stopping: asyncio.Event) -> bool:
+    """Poll /readyz until it says yes; False when the time is over or a stop was asked for."""
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104
+    opener = build_opener(ProxyHandler({}))
+    ends = time.monotonic() + READY_TIMEOUT_S
+    while time.monotonic() < ends and not stopping.is_set():
+        try:
+            with opener.open(f"http://{host}:{settings.port}/readyz", timeout=2) as answer:
+                body: dict[str, Any] = json.load(answer)
+                if body.get("ready"):
+                    return True
+        except OSError:
+            time.sleep(0.05)
+    return False
+
+
+def _refuse_taken_port(settings: Settings) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            raise Unavailable(
+                f"cannot listen on {settings.host}:{settings.port} ({error.strerror}); "
+                "set GATEWAY_PORT or --port to a free one"
+            ) from None
+
+
+@contextlib.contextmanager
+def _one_per_directory(data_dir: Path) -> Iterator[None]:
+    """Refuse a second `up` on the same data directory; the lock goes with the process."""
+    import fcntl  # noqa: PLC0415 - POSIX only, like the embedded engines
+
+    with (data_dir / "up.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise Unavailable(f"another `gateway up` is running in {data_dir}") from None
+        yield
