@@ -143,6 +143,14 @@ class Dialect(Protocol):
     root: str
     routes: tuple[Route, ...]
 
+    def new_task_id(self, now_ms: int, entropy: bytes) -> str:
+        """Give an id in this dialect's format from 16 random bytes.
+
+        The printed formats leave as little as 34 bits of chance (Qingbo) beside the time: the
+        caller draws again when an id is taken.
+        """
+        ...
+
     def read_create(self, call: Call, route: Route, catalog: Catalog) -> Draft:
         """Read a create call. Raises InvalidRequest with all problems, in the caller's names."""
         ...
@@ -161,6 +169,13 @@ class Dialect(Protocol):
 
     def render_task(self, task: Task, view: View) -> Reply:
         """Answer a query; also the body of a callback."""
+        ...
+
+    def render_unknown(self, task_id: str, view: View) -> Reply:
+        """Answer a query for a task that does not exist or is somebody else's.
+
+        An error in most dialects; DashScope answers 200 with the status UNKNOWN.
+        """
         ...
 
     def render_result(self, task: Task, images: tuple[ResultImage, ...], view: View) -> Reply:
@@ -187,4 +202,11 @@ class Dialect(Protocol):
         self, task: Task, images: tuple[ResultImage, ...], view: View
     ) -> tuple[tuple[str, Any], ...]:
         """Give the (event name, data) pairs that end a stream of a terminal task."""
+        ...
+
+    def frame(self, number: int, event: str, data: bytes, status: int = 200) -> bytes:
+        """Encode one server-sent event; ``number`` counts from 1, ``data`` is one line of JSON.
+
+        ``status`` is what the answer would have without a stream, for events named ``error``.
+        """
         ...

@@ -15,11 +15,13 @@ class Wait:
 
     ``wait_s`` None is asynchronous; otherwise the answer may take so long.
     ``task_on_timeout``: after the wait, answer the task as it stands (``Prefer: wait=N``)
-    instead of an error.
+    instead of an error. ``task_on_failure``: a task that failed is answered as a task too
+    (Qingbo's waiting call), not as an error.
     """
 
     wait_s: float | None = None
     task_on_timeout: bool = False
+    task_on_failure: bool = False
 
 
 @dataclass(frozen=True, slots=True)

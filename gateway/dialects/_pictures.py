@@ -1,0 +1,61 @@
+"""Pictures as callers send them: links, data URLs, bare base64 and uploaded files."""
+
+from __future__ import annotations
+
+import base64
+import re
+from urllib.parse import urlsplit
+
+URL_LENGTH_MAX = 8192
+UPLOAD_SCHEME = "oss://"
+
+_DATA_URL = re.compile(r"data:image/[a-z0-9.+-]+;base64,", re.IGNORECASE)
+_BASE64_HEAD = re.compile(r"[A-Za-z0-9+/]{24}")
+
+
+def picture_url(text: str, *, uploads: bool = False) -> str | None:
+    """Give the http(s) or data URL of a picture a caller named; None when it is neither.
+
+    ``uploads`` admits ``oss://`` addresses of files uploaded to us (DashScope). Bare base64
+    (Modelverse, seed 002) becomes a data URL if its first bytes are a picture's. Whether the
+    picture itself is any good is seen later, where it is looked at.
+    """
+    if _DATA_URL.match(text):
+        return text
+    if text[:7].lower() in ("http://", "https:/") or (uploads and text.startswith(UPLOAD_SCHEME)):
+        return text if _is_link(text) else None
+    head = text[:24]
+    if not _BASE64_HEAD.fullmatch(head):
+        return None
+    media_type = sniff(base64.b64decode(head))
+    return f"data:{media_type};base64,{text}" if media_type else None
+
+
+def _is_link(text: str) -> bool:
+    if len(text) > URL_LENGTH_MAX or any(char <= " " or char == "\x7f" for char in text):
+        return False
+    try:
+        return bool(urlsplit(text).hostname)
+    except ValueError:
+        return False
+
+
+def sniff(head: bytes) -> str | None:
+    """Give the media type that a picture's first bytes announce."""
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    if head.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return "image/webp"
+    if head.startswith(b"BM"):
+        return "image/bmp"
+    if head.startswith((b"GIF87a", b"GIF89a")):
+        return "image/gif"
+    return None
+
+
+def data_url(content: bytes, declared: str) -> str:
+    """Give an uploaded file as a data URL; its bytes, not its declared type, name its format."""
+    media_type = sniff(content) or (declared if declared.startswith("image/") else "image/png")
+    return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"

@@ -1,0 +1,155 @@
+"""The unified request body: every field of every dialect in one flat object.
+
+The native dialect documents it; the OpenAI dialect accepts the same names, because that is how
+OpenAI SDK users reach them (``extra_body``).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.app.dialect import Call
+from gateway.dialects import _parts
+from gateway.dialects._actions import read_action
+from gateway.dialects._fields import MISSING, UNKNOWN, Fields, Reading, parse_object
+from gateway.dialects._pictures import data_url
+from gateway.dialects._schemas import FIELDS, OPTIONS, Schema
+from gateway.dialects._waiting import read_wait
+from gateway.domain.request import GenerationRequest, ResultFormat
+from gateway.domain.submission import Draft
+
+IMAGE_FIELDS = ("image_urls", "images", "image", "img_url", "first_frame_url")
+FILE_FIELDS = ("image", "images", "image_urls", "mask")
+EDIT = "edit"
+OPTION_MAX = 256
+ECHOED = ("size", "quality", "background", "output_format")
+
+
+def open_body(call: Call, reading: Reading, known: Schema) -> Fields:
+    """Give the fields of a JSON or multipart body; files become data URLs.
+
+    Raises InvalidRequest when the body cannot be read at all.
+    """
+    names = known["properties"]
+    if not (call.form or call.files):
+        return Fields(parse_object(call.body), reading, names)
+    values: dict[str, Any] = {}
+    for name, text in call.form:
+        _put(values, name, text)
+    for file in call.files:
+        if file.name.removesuffix("[]") in FILE_FIELDS:
+            _put(values, file.name, data_url(file.content, file.content_type))
+        else:
+            message = f"A file cannot be sent as {file.name[:60]!r}."
+            reading.refuse(file.name[:60], message, UNKNOWN, "image, image[], mask")
+    return Fields(values, reading, names, from_form=True)
+
+
+def _put(values: dict[str, Any], name: str, value: str) -> None:
+    """Add a part; ``name[]`` and repeated picture names make a list."""
+    plain = name.removesuffix("[]")
+    if plain != name or (plain in IMAGE_FIELDS and plain in values):
+        earlier = values.get(plain, [])
+        values[plain] = [*(earlier if isinstance(earlier, list) else [earlier]), value]
+    else:
+        values[plain] = value
+
+
+def read_request(fields: Fields) -> GenerationRequest:
+    """Read every canonical field of a unified body; problems go to the reading."""
+    names = fields.reading.names
+    names.update({name: name for name in ("model", "prompt", "negative_prompt", "n", "watermark")})
+    names.update(rewrite_prompt="prompt_extend", thinking="thinking_mode")
+    names.update(group="enable_sequential", mask="mask")
+    names.update({option: option for option in OPTIONS})
+    fields.require("model")
+    size = _parts.read_any_size(fields)
+    images = _parts.read_images(fields, IMAGE_FIELDS)
+    boxes = _parts.read_boxes(fields)
+    sequential = fields.flag("enable_sequential")
+    action = read_action(fields, pictures=len(images), boxes=any(boxes), group=sequential)
+    return GenerationRequest(
+        model=fields.text("model") or "",
+        prompt=fields.text("prompt") or "",
+        negative_prompt=fields.text("negative_prompt"),
+        images=images,
+        mask=_parts.read_image(fields, "mask"),
+        n=fields.integer("n", minimum=1) or 1,
+        size=size.size,
+        tier=size.tier,
+        aspect_ratio=size.aspect_ratio,
+        seed=_parts.read_seed(fields),
+        watermark=fields.flag("watermark"),
+        rewrite_prompt=fields.flag("prompt_extend"),
+        thinking=fields.flag("thinking_mode"),
+        group=bool(sequential) or action == "group",
+        palette=_parts.read_palette(fields),
+        boxes=boxes,
+        options=read_options(fields),
+        rules=_parts.read_rules(fields),
+    )
+
+
+def read_options(fields: Fields) -> dict[str, str | int | bool]:
+    """Read the vendor-neutral extras; the core decides which of them the model ignores."""
+    found: dict[str, str | int | bool] = {}
+    for name in OPTIONS:
+        value = fields.integer(name) if FIELDS[name]["type"] == "integer" else fields.text(name)
+        if isinstance(value, str) and len(value) > OPTION_MAX:
+            message = f"{name} is longer than {OPTION_MAX} characters."
+            fields.refuse(name, message, "string_above_max_length")
+        elif value is not None:
+            found[name] = value
+    return found
+
+
+def read_format(fields: Fields, *, stream: bool) -> ResultFormat | None:
+    """Read ``response_format``; a stream without one carries the pictures themselves."""
+    word = fields.choice("response_format", tuple(ResultFormat))
+    if word is not None:
+        return ResultFormat(word)
+    return ResultFormat.B64_JSON if stream else None
+
+
+def read_draft(call: Call, schema: Schema, kind: str, *, openai: bool) -> Draft:
+    """Read a whole unified call. Raises InvalidRequest with all problems.
+
+    ``kind`` is ``edit`` or empty. ``openai``: the call came to the OpenAI dialect, which is
+    synchronous unless told otherwise, always has a prompt, and sends fixed sizes.
+    """
+    reading = Reading()
+    fields = open_body(call, reading, schema)
+    request = read_request(fields)
+    if openai:
+        fields.require("prompt")
+    if kind == EDIT and not request.images:
+        fields.refuse("image", "An edit needs at least one picture.", MISSING)
+    callback = _parts.read_callback(fields)
+    stream = bool(fields.flag("stream"))
+    if stream and fields.raw("async") is True:
+        fields.refuse("stream", "stream contradicts async: true.")
+    result_format = read_format(fields, stream=stream)
+    wait = read_wait(
+        fields,
+        call.headers,
+        has_callback=callback is not None and not openai,
+        has_result_wish=openai or stream or "response_format" in fields,
+    )
+    reading.finish()
+    return Draft(
+        request=request,
+        wait=wait,
+        result_format=result_format,
+        callback=callback,
+        stream=stream,
+        snap_size=openai,
+        ignored=tuple(reading.ignored),
+        field_names=dict(reading.names),
+        echo=echo_of(fields, request, kind),
+    )
+
+
+def echo_of(fields: Fields, request: GenerationRequest, kind: str) -> dict[str, Any]:
+    """Give what rendering needs later: the kind of call, the mode, and OpenAI's echoed fields."""
+    echo = {name: fields.raw(name) for name in ECHOED if isinstance(fields.raw(name), str)}
+    return {"kind": kind, "mode": request.mode.value, **echo}
