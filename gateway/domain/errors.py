@@ -16,7 +16,8 @@ GatewayError
 │   └── RateLimited             429
 ├── Unavailable                 503  the gateway cannot serve now
 │   ├── NoHealthyUpstream
-│   └── StoreUnavailable
+│   ├── StoreUnavailable
+│   └── IndexUnavailable
 ├── ResultUnavailable           502  the task is done, its image could not be fetched
 ├── WaitExpired                 504  a synchronous wait ended; the task goes on
 ├── UpstreamError               an upstream refused, failed or vanished; ``blame`` decides
@@ -203,6 +204,12 @@ class StoreUnavailable(Unavailable):
     """The database is away; nothing was accepted or charged."""
 
     code = "store_unavailable"
+
+
+class IndexUnavailable(Unavailable):
+    """The live index is away; accepted tasks are safe in the database."""
+
+    code = "index_unavailable"
 
 
 class ResultUnavailable(GatewayError):
