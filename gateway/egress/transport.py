@@ -78,9 +78,8 @@ def _detail(error: Exception) -> str:
         return f": {getattr(error.certificate_error, 'verify_message', 'not valid')}"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return ""
-    if isinstance(error, OSError) and error.errno in errno.errorcode:
-        return f": {os.strerror(error.errno)}"
-    return ""
+    code = (error.errno or 0) if isinstance(error, OSError) else 0
+    return f": {os.strerror(code)}" if code in errno.errorcode else ""
 
 
 class _Body(httpx.AsyncByteStream):

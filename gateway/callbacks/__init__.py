@@ -1,0 +1,1 @@
+"""Callbacks to callers' services: signed, sent under the address guard, repeated on schedule."""
