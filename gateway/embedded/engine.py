@@ -177,7 +177,7 @@ class EmbeddedEngine(ABC):
             for leftover in self.leftovers:
                 (folder / leftover).unlink(missing_ok=True)
         if self.log_path.exists() and self.log_path.stat().st_size > LOG_LIMIT_BYTES:
-            self.log_path.unlink()
+            os.truncate(self.log_path, 0)
         argv = self._argv(sockets)
         with self._open("alive") as alive:
             while not _try_lock(alive, fcntl.LOCK_EX):

@@ -1,0 +1,96 @@
+# Image Gateway. `make` alone lists what there is; `make run` is the shortest way to see it work.
+# Needs make and Python 3.11 or newer (with venv). Everything else goes into .venv.
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test lint format soak bench bench-peers migrate requirements browser clean
+
+# Options for the command behind a target: make run ARGS="--config gateway.toml"
+ARGS ?=
+
+# The first Python on the path that is new enough.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+
+# A virtual environment holds absolute paths: a checkout that was moved is installed anew.
+PLACE := $(shell printf '%s' '$(CURDIR)' | cksum | cut -d ' ' -f 1)
+MADE := .venv/.made-$(PLACE)
+INSTALLED := .venv/.installed-$(PLACE)
+BIN := .venv/bin
+UV_COMPILE = $(BIN)/uv pip compile --system-certs --universal --python-version 3.11 \
+	--generate-hashes --no-header --quiet
+
+help: ## List these targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) \
+		| awk -F '|' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+install: $(INSTALLED) ## Make .venv with everything pinned and hash-checked (under a minute, once)
+
+$(MADE):
+	@test -n '$(PYTHON)' || { echo 'Python 3.11 or newer is needed (python3)' >&2; exit 1; }
+	@$(PYTHON) -m venv --clear .venv || { \
+		echo 'Python has no venv module: on Debian and Ubuntu, apt-get install python3-venv' >&2; \
+		exit 1; }
+	@touch $@
+
+# uv is only for speed; wherever it cannot work, pip does the same from the same file.
+$(INSTALLED): $(MADE) pyproject.toml requirements-dev.txt requirements-uv.txt
+	@echo 'Installing into .venv ...'
+	@export PIP_DISABLE_PIP_VERSION_CHECK=1 UV_HTTP_TIMEOUT=60 UV_HTTP_RETRIES=2; \
+	mirror="$${PIP_INDEX_URL:-$$($(BIN)/pip config get global.index-url 2>/dev/null)}"; \
+	{ $(BIN)/pip install --quiet --require-hashes -r requirements-uv.txt \
+		&& $(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python --compile-bytecode \
+			$${mirror:+--index-url "$$mirror"} --require-hashes -r requirements-dev.txt; } \
+	|| { echo 'uv did not manage here, so pip installs the same; this takes longer ...'; \
+		$(BIN)/pip install --quiet --require-hashes -r requirements-dev.txt; }
+	@$(BIN)/pip install --quiet --disable-pip-version-check \
+		--no-deps --no-build-isolation --no-index --editable .
+	@touch $@
+
+run: install ## Run the whole gateway here: engines, simulated providers, API, worker, console
+	@set -a; [ ! -f .env ] || . ./.env; set +a; exec $(BIN)/gateway up $(ARGS)
+
+test: install browser ## Run every test but the soak tests (ARGS="tests/domain -k money" for some)
+	@exec $(BIN)/python -m pytest $(ARGS)
+
+lint: install ## Check style, types, the direction of imports, manifests and the house rules
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/yamllint --strict deploy docker-compose.yml .pre-commit-config.yaml
+	$(BIN)/python -m pytest -q tests/tidy
+
+format: install ## Put the code into the one format
+	@$(BIN)/ruff check --fix --exit-zero --quiet
+	@$(BIN)/ruff format --quiet
+
+soak: install ## Run the long tests: minutes of load, tens of thousands of tasks
+	@exec $(BIN)/python -m pytest -m soak $(ARGS)
+
+bench: install ## Measure this gateway on this machine (ARGS="--help" for what can be varied)
+	@exec $(BIN)/gateway bench $(ARGS)
+
+bench-peers: install ## Measure other gateways beside this one, on the same simulated providers
+	@exec $(BIN)/python -m benchmarks.peers $(ARGS)
+
+migrate: install ## Bring the database of GATEWAY_DATABASE_URL (or the embedded one) up to date
+	@set -a; [ ! -f .env ] || . ./.env; set +a; exec $(BIN)/gateway migrate $(ARGS)
+
+requirements: install ## Pin anew what pyproject.toml allows, with hashes (ARGS="--upgrade" to move on)
+	$(UV_COMPILE) $(ARGS) pyproject.toml -o requirements.txt
+	$(UV_COMPILE) $(ARGS) --group dev pyproject.toml -c requirements.txt -o requirements-dev.txt
+	echo uv | $(UV_COMPILE) $(ARGS) - -o requirements-uv.txt
+
+# The browser tests drive Debian's chromium and are skipped, by name, where there is none.
+browser:
+	@command -v chromium chromium-browser google-chrome >/dev/null 2>&1 \
+	|| [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1 \
+	|| { echo 'Installing chromium for the browser tests ...'; \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } \
+		>/dev/null 2>&1 \
+	|| echo 'No chromium: the browser tests will be skipped'
+
+clean: ## Remove caches and builds (.venv and data/ stay)
+	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis \
+		.import_linter_cache .coverage htmlcov
+	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
