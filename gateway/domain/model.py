@@ -22,9 +22,9 @@ class SizeRule:
     only without pictures and outside group mode (wan2.7's 4K, rule R6). ``ratio_max`` 4 means
     1:4 to 4:1. ``ratios`` enumerates the legal ``aspect_ratio`` words, empty allows any.
     ``default`` is a ``WxH``, a tier or ``auto``; ``auto`` says whether a caller may write that
-    word. ``follows_image``: without a size the last picture gives the ratio (R17).
-    ``suggested`` sizes are named to callers; ``larger_model`` is named when a size is too
-    large here.
+    word. ``fixed``: the caller cannot choose, the output is as large as the input.
+    ``follows_image``: without a size the last picture gives the ratio (R17). ``suggested``
+    sizes are named to callers; ``larger_model`` is named when a size is too large here.
     """
 
     default: str
@@ -41,6 +41,7 @@ class SizeRule:
     choices: tuple[str, ...] = ()
     suggested: tuple[str, ...] = ()
     auto: bool = True
+    fixed: bool = False
     follows_image: bool = False
     larger_model: str | None = None
 
