@@ -109,9 +109,14 @@ class TaskStore(Protocol):
         ...
 
     async def page(
-        self, team_id: str, where: TaskFilter, limit: int, cursor: str | None, offset: int = 0
+        self,
+        team_id: str,
+        where: TaskFilter,
+        limit: int,
+        cursor: str | None,
+        offset: int | None = None,
     ) -> TaskPage:
-        """List a team's tasks, newest first; ``offset`` serves page-numbered dialects."""
+        """List a team's tasks, newest first; with ``offset`` (page-numbered dialects), a total."""
         ...
 
     async def unfinished(self, after_id: str, limit: int) -> Sequence[Task]:
@@ -162,11 +167,34 @@ class UsageRow:
     credits_charged: MicroCredits
 
 
+@dataclass(frozen=True, slots=True)
+class UsageSum:
+    """Sums over ended tasks under one name (a team, key, model, upstream or UTC day).
+
+    ``charged`` is in micro-credits, ``cost`` and ``exposure`` in micro-USD.
+    """
+
+    name: str
+    tasks: int = 0
+    completed: int = 0
+    images: int = 0
+    charged: MicroCredits = 0
+    cost: MicroUsd = 0
+    exposure: MicroUsd = 0
+
+
 class Usage(Protocol):
     """Sums over ended tasks."""
 
     async def of_team(self, team_id: str, since_ms: int, until_ms: int) -> Sequence[UsageRow]:
         """Give a team's usage by model and status, for tasks that ended in the range."""
+        ...
+
+    async def sums(
+        self, by: str, since_ms: int, until_ms: int, team_id: str | None = None
+    ) -> Sequence[UsageSum]:
+        """Give what was charged and what it cost by ``team``, ``key``, ``model``, ``upstream``
+        or ``day``, for tasks that ended in the range."""
         ...
 
 

@@ -48,7 +48,7 @@ class Query:
         *,
         limit: int,
         cursor: str | None = None,
-        offset: int = 0,
+        offset: int | None = None,
     ) -> TaskPage:
         """List the calling team's tasks, newest first."""
         return await self.tasks.page(principal.team_id, where, limit, cursor, offset)

@@ -9,8 +9,10 @@ GatewayError
 │   ├── NotAllowed              403
 │   ├── ModelNotFound           404
 │   ├── TaskNotFound            404
+│   ├── NotFound                404
 │   ├── RouteNotFound           404
 │   ├── MethodNotAllowed        405
+│   ├── NameTaken               409
 │   ├── TooLateToCancel         409
 │   ├── IdempotencyConflict     422
 │   └── RateLimited             429
@@ -143,6 +145,14 @@ class TaskNotFound(CallerError):
     code = "task_not_found"
 
 
+class NotFound(CallerError):
+    """There is no such team, key or callback."""
+
+    status = 404
+    type = "not_found_error"
+    code = "not_found"
+
+
 class RouteNotFound(CallerError):
     """There is nothing at this address."""
 
@@ -156,6 +166,13 @@ class MethodNotAllowed(CallerError):
 
     status = 405
     code = "method_not_allowed"
+
+
+class NameTaken(CallerError):
+    """This name is in use already."""
+
+    status = 409
+    code = "name_taken"
 
 
 class TooLateToCancel(CallerError):

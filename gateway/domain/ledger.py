@@ -42,6 +42,30 @@ class Transfer:
     reference: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A rule of the ledger that does not hold: for which transfer, task or team, and how."""
+
+    rule: str
+    subject: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerReport:
+    """What a verification looked at, in one snapshot, and everything it found wrong."""
+
+    transfers: int
+    teams: int
+    tasks: int
+    violations: tuple[Violation, ...]
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether every rule holds."""
+        return not self.violations
+
+
 def transfer_id(task_id: str, kind: TransferKind) -> UUID:
     """Give the deterministic id of a task's transfer, so that a repeat is a conflict."""
     return uuid5(_NAMESPACE, f"{task_id}:{kind.value}")

@@ -35,7 +35,7 @@ async def page(exchange: Exchange) -> Response:
     """Answer a page of the team's tasks, newest first."""
     wanted = exchange.dialect.read_list(exchange.call)
     wanted = replace(wanted, limit=min(wanted.limit, LIST_MAX))
-    offset = (wanted.page - 1) * wanted.limit if wanted.page else 0
+    offset = (wanted.page - 1) * wanted.limit if wanted.page else None
     found = await exchange.core.query.page(
         exchange.principal,
         wanted.where,

@@ -7,11 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import asyncpg
+from sqlalchemy.exc import DBAPIError
 
 from gateway.domain.errors import StoreUnavailable
 
-# 08 connection, 25006 read-only (a standby), 53 no resources, 57 shutdown or timeout.
+# 08 connection, 25006 read-only (a standby), 28 and 3D refused at login, 40 rolled back,
+# 53 no resources, 55P03 lock timeout, 57 shutdown or statement timeout.
 _AWAY = (
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.TransactionRollbackError,
     asyncpg.PostgresConnectionError,
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.InsufficientResourcesError,
@@ -47,6 +53,13 @@ def away_as_unavailable() -> Iterator[None]:
         if not _is_closed(error):
             raise
         raise StoreUnavailable(_sentence(error)) from error
+    except DBAPIError as error:
+        # SQLAlchemy's wrapping; the driver's own error is the cause of its `orig`.
+        driver = error.orig.__cause__ if error.orig else None
+        if driver is None:
+            raise
+        with away_as_unavailable():
+            raise driver from error
 
 
 @contextmanager

@@ -1,0 +1,174 @@
+"""The asyncpg pool all stores of a process share: reconnects, times out, says when it is away."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import asyncpg
+
+from gateway.domain.errors import StoreUnavailable
+from gateway.stores.postgres.failures import ConnectionLost, away_as_unavailable, lost_midway
+
+T = TypeVar("T")
+
+CONNECTIONS_MAX = 10
+CONNECT_TIMEOUT_S = 3.0
+ACQUIRE_TIMEOUT_S = 5.0
+COMMAND_TIMEOUT_S = 20.0
+# How long a write whose outcome is unknown waits for Postgres to come back and tell.
+CERTAINTY_TIMEOUT_S = 8.0
+RETRY_PAUSE_S = 0.1
+# The server gives up before the client does, so that a timeout means "not committed".
+SERVER_SETTINGS = {
+    "statement_timeout": "15s",
+    "lock_timeout": "10s",
+    "idle_in_transaction_session_timeout": "30s",
+    "jit": "off",
+}
+
+
+class Database:
+    """One pool for one ``postgresql://`` URL (unix-socket form included).
+
+    Connections are made when needed and replaced when Postgres restarted; every method raises
+    StoreUnavailable while it is away.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        application_name: str = "gateway",
+        connections_max: int = CONNECTIONS_MAX,
+    ) -> None:
+        """Describe the pool; connects nothing."""
+        self.url = url
+        self._settings = {**SERVER_SETTINGS, "application_name": application_name}
+        self._connections_max = connections_max
+        self._pool: Any = None
+
+    async def connect(self) -> None:
+        """Open the pool and prove that Postgres answers. Raises StoreUnavailable."""
+        if self._pool is None:
+            self._pool = await asyncpg.create_pool(
+                self.url,
+                min_size=0,
+                max_size=self._connections_max,
+                timeout=CONNECT_TIMEOUT_S,
+                command_timeout=COMMAND_TIMEOUT_S,
+                server_settings=self._settings,
+                reset=_leave_session,
+            )
+        await self.ping()
+
+    async def close(self) -> None:
+        """Close every connection; what is running is given two seconds."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            try:
+                await asyncio.wait_for(pool.close(), 2.0)
+            except TimeoutError:
+                pool.terminate()
+
+    async def ping(self) -> None:
+        """Return when Postgres answers. Raises StoreUnavailable."""
+        await self.read("SELECT 1")
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Any]:
+        """Lend a connection. Raises ConnectionLost when it breaks inside the block."""
+        connection = await self._acquire()
+        try:
+            with away_as_unavailable(), lost_midway():
+                yield connection
+        finally:
+            await self._release(connection)
+
+    @asynccontextmanager
+    async def transaction(
+        self, *, isolation: str = "read_committed", readonly: bool = False
+    ) -> AsyncIterator[Any]:
+        """Lend a connection inside one transaction; committed at the end of the block."""
+        async with (
+            self.connection() as connection,
+            connection.transaction(isolation=isolation, readonly=readonly),
+        ):
+            yield connection
+
+    async def write(self, statement: str, *arguments: object) -> list[Any]:
+        """Run one statement as its own transaction, once; gives its rows."""
+        async with self.connection() as connection:
+            rows: list[Any] = await connection.fetch(statement, *arguments)
+            return rows
+
+    async def read(self, statement: str, *arguments: object) -> list[Any]:
+        """Run one reading statement; a connection found dead is replaced and it is run again."""
+        try:
+            return await self.write(statement, *arguments)
+        except ConnectionLost:
+            return await self.write(statement, *arguments)
+
+    async def certain(self, work: Callable[[bool], Awaitable[T]]) -> T:
+        """Bring a repeatable write to a known end although Postgres may restart under it.
+
+        ``work`` is told whether it is a repetition, after a try that may have been committed;
+        it must then recognise what it wrote. Raises ConnectionLost when Postgres does not come
+        back within ``CERTAINTY_TIMEOUT_S``: only then is the outcome unknown.
+        """
+        loop = asyncio.get_running_loop()
+        gives_up = loop.time() + CERTAINTY_TIMEOUT_S
+        lost: ConnectionLost | None = None
+        while True:
+            try:
+                return await work(lost is not None)
+            except ConnectionLost as error:
+                lost = error
+            except StoreUnavailable:
+                if lost is None:
+                    raise
+            if loop.time() > gives_up:
+                raise lost
+            await asyncio.sleep(RETRY_PAUSE_S)
+
+    @asynccontextmanager
+    async def exclusively(self, name: str) -> AsyncIterator[bool]:
+        """Give whether this process alone holds the lock ``name`` for the length of the block.
+
+        Another holder's crash frees it. A connection is kept for as long.
+        """
+        lock_id = zlib.crc32(name.encode()) - 2**31
+        connection = await self._acquire()
+        try:
+            with away_as_unavailable():
+                held = await connection.fetchval("SELECT pg_try_advisory_lock($1, 1)", lock_id)
+            yield held
+            if held:
+                with away_as_unavailable():
+                    await connection.fetchval("SELECT pg_advisory_unlock($1, 1)", lock_id)
+        except BaseException:
+            # The lock belongs to the session: ending it frees the lock for certain.
+            connection.terminate()
+            raise
+        finally:
+            await self._release(connection)
+
+    async def _acquire(self) -> Any:
+        pool = self._pool
+        if pool is None:
+            raise StoreUnavailable("The database is not connected.")
+        with away_as_unavailable():
+            return await pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
+
+    async def _release(self, connection: Any) -> None:
+        pool = self._pool
+        if pool is not None:
+            with away_as_unavailable():
+                await pool.release(connection)
+
+
+async def _leave_session(_connection: Any) -> None:
+    """Reset nothing: no code here changes a session, and a reset would cost a round trip."""

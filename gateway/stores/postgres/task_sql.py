@@ -1,0 +1,187 @@
+"""The hot statements of tasks and their money: each is one round trip for a whole batch.
+
+Every statement locks rows in id order before it writes them, so that batches of several processes
+queue up instead of deadlocking; what it read before it waited for a lock is checked again by
+PostgreSQL on the newest version of the row (READ COMMITTED).
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Integer
+
+from gateway.stores.postgres.tables import attempts
+
+_TYPES = {BigInteger: "bigint", Integer: "integer", Boolean: "boolean"}
+_COLUMNS = [(column.name, _TYPES.get(type(column.type), "text")) for column in attempts.columns]
+_NAMES = ", ".join(name for name, _ in _COLUMNS)
+_RECORD = ", ".join(f"{name} {kind}" for name, kind in _COLUMNS)
+_REPLACED = ", ".join(
+    f"{name} = excluded.{name}" for name, _ in _COLUMNS if name not in ("id", "task_id", "no")
+)
+
+
+def _write_attempts(parameter: str, winners: str) -> str:
+    """Give the statement that upserts a JSON array of attempts whose task is in ``winners``."""
+    return f"""
+    INSERT INTO attempts ({_NAMES})
+    SELECT {", ".join(f"a.{name}" for name, _ in _COLUMNS)}
+    FROM jsonb_to_recordset({parameter}::jsonb) AS a({_RECORD})
+    JOIN {winners} ON {winners}.id = a.task_id
+    ON CONFLICT (id) DO UPDATE SET {_REPLACED}
+    """
+
+
+# Holds credits and inserts tasks for all teams whose whole sum fits; says for each item whether it
+# was held, what its team had available, and whether its id was taken (by the same task, or not).
+ACCEPT = """
+WITH item AS MATERIALIZED (
+    SELECT i.*, t.id IS NOT NULL AS taken,
+        coalesce(t.created_ms = i.created_ms AND t.team_id = i.team_id, false) AS same
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[],
+        $7::bigint[], $8::bigint[], $9::text[], $10::text[], $11::bytea[], $12::bytea[],
+        $13::uuid[])
+        AS i(id, team_id, key_id, dialect, model, created_ms, deadline_ms, hold, callback_url,
+            callback_events, doc, request, hold_id)
+    LEFT JOIN tasks t ON t.id = i.id
+), need AS MATERIALIZED (
+    SELECT team_id, sum(hold) AS amount FROM item WHERE NOT taken GROUP BY team_id
+), locked AS MATERIALIZED (
+    SELECT a.team_id, a.balance - a.held AS available
+    FROM accounts a JOIN need ON need.team_id = a.team_id
+    ORDER BY a.team_id FOR UPDATE OF a
+), moved AS (
+    UPDATE accounts a SET held = a.held + need.amount::bigint
+    FROM need JOIN locked ON locked.team_id = need.team_id
+    WHERE a.team_id = need.team_id AND a.balance - a.held >= need.amount
+    RETURNING a.team_id
+), fitting AS MATERIALIZED (
+    SELECT item.* FROM item JOIN moved ON moved.team_id = item.team_id WHERE NOT taken
+), task AS (
+    INSERT INTO tasks (id, team_id, key_id, dialect, model, status, fence, created_ms,
+        deadline_ms, hold, callback_url, callback_events, doc, request)
+    SELECT id, team_id, key_id, dialect, model, 'pending', 0, created_ms,
+        deadline_ms, hold, callback_url, string_to_array(callback_events, ','), doc, request
+    FROM fitting
+), held AS (
+    INSERT INTO transfers (id, kind, team_id, amount, task_id, created_ms)
+    SELECT hold_id, 'hold', team_id, hold, id, created_ms FROM fitting
+)
+SELECT item.id, item.taken, item.same, fitting.id IS NOT NULL AS held,
+    coalesce(locked.available, 0) AS available
+FROM item
+LEFT JOIN fitting ON fitting.id = item.id
+LEFT JOIN locked ON locked.team_id = item.team_id
+"""
+
+# Gives what teams have available and keeps their accounts from moving until the commit.
+LOCK_AVAILABLE = """
+SELECT team_id, balance - held AS available FROM accounts
+WHERE team_id = ANY($1::text[]) ORDER BY team_id FOR UPDATE
+"""
+
+# Writes tasks (and the attempts that changed) whose fence is still the expected one.
+SAVE = f"""
+WITH item AS MATERIALIZED (
+    SELECT * FROM unnest($1::text[], $2::integer[], $3::text[], $4::bytea[])
+        AS i(id, fence, status, doc)
+), mine AS MATERIALIZED (
+    SELECT t.id, item.status, item.doc FROM tasks t JOIN item ON item.id = t.id
+    WHERE t.fence = item.fence AND t.status IN ('pending', 'processing')
+    ORDER BY t.id FOR UPDATE OF t
+), moved AS (
+    UPDATE tasks t SET fence = t.fence + 1, status = mine.status, doc = mine.doc
+    FROM mine WHERE t.id = mine.id
+), tried AS ({_write_attempts("$5", "mine")})
+SELECT id FROM mine
+"""
+
+# Ends tasks whose fence is still the expected one: status and doc, attempts, the resolution of the
+# hold, the account, the usage row, and the callback if the team asked for this ending.
+SETTLE = f"""
+WITH item AS MATERIALIZED (
+    SELECT * FROM unnest($1::text[], $2::integer[], $3::text[], $4::bytea[], $5::uuid[],
+        $6::uuid[], $7::bigint[], $8::bigint[], $9::text[], $10::integer[], $11::bigint[],
+        $12::bigint[], $13::text[])
+        AS i(id, fence, status, doc, hold_id, resolution_id, charged, at_ms, upstream, images,
+            cost, exposure, callback_id)
+), mine AS MATERIALIZED (
+    SELECT t.id, t.team_id, t.key_id, t.model, t.hold, t.created_ms, t.callback_url,
+        t.callback_events
+    FROM tasks t JOIN item ON item.id = t.id
+    WHERE t.fence = item.fence AND t.status IN ('pending', 'processing')
+    ORDER BY t.id FOR UPDATE OF t
+), ending AS MATERIALIZED (
+    SELECT mine.*, item.status, item.doc, item.hold_id, item.resolution_id, item.charged,
+        item.at_ms, item.upstream, item.images, item.cost, item.exposure, item.callback_id
+    FROM mine JOIN item ON item.id = mine.id
+), ended AS (
+    UPDATE tasks t SET fence = t.fence + 1, status = e.status, doc = e.doc,
+        charged = e.charged, finished_ms = e.at_ms
+    FROM ending e WHERE t.id = e.id
+), tried AS ({_write_attempts("$14", "mine")}
+), locked AS MATERIALIZED (
+    SELECT a.team_id FROM accounts a WHERE a.team_id IN (SELECT team_id FROM mine)
+    ORDER BY a.team_id FOR UPDATE
+), paid AS (
+    UPDATE accounts a SET balance = a.balance - due.charged, held = a.held - due.hold
+    FROM (
+        SELECT team_id, sum(charged)::bigint AS charged, sum(hold)::bigint AS hold
+        FROM ending GROUP BY team_id
+    ) due JOIN locked ON locked.team_id = due.team_id
+    WHERE a.team_id = due.team_id
+), resolved AS (
+    INSERT INTO transfers (id, kind, team_id, amount, returned, hold_id, task_id, created_ms)
+    SELECT resolution_id, CASE WHEN charged > 0 THEN 'capture' ELSE 'release' END, team_id,
+        CASE WHEN charged > 0 THEN charged ELSE hold END,
+        CASE WHEN charged > 0 THEN hold - charged ELSE 0 END, hold_id, id, at_ms
+    FROM ending
+), used AS (
+    INSERT INTO usage (task_id, team_id, key_id, model, upstream, status, images, charged, cost,
+        exposure, created_ms, finished_ms)
+    SELECT id, team_id, key_id, model, upstream, status, images, charged, cost, exposure,
+        created_ms, at_ms
+    FROM ending
+), told AS (
+    INSERT INTO callbacks (id, task_id, team_id, url, event, next_at_ms, created_ms)
+    SELECT callback_id, id, team_id, callback_url, status, at_ms, at_ms
+    FROM ending WHERE callback_url IS NOT NULL AND status = ANY(callback_events)
+)
+SELECT id FROM mine
+"""
+
+# Gives fence and doc of tasks, to recognise a write of ours whose answer was lost.
+STORED = "SELECT id, fence, doc FROM tasks WHERE id = ANY($1::text[])"
+
+# Gives the durable state of one task.
+GET = "SELECT doc FROM tasks WHERE id = $1"
+
+# Gives the canonical request of one task.
+REQUEST_OF = "SELECT request FROM tasks WHERE id = $1"
+
+_FILTER = """
+team_id = $1 AND ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR model = $3)
+    AND created_ms >= $4 AND created_ms <= $5 AND ($6::text IS NULL OR id = $6)
+"""
+
+# Gives a page of a team's tasks, newest first, after a (created_ms, id) or an offset.
+PAGE = f"""
+SELECT id, created_ms, doc FROM tasks WHERE {_FILTER} AND (created_ms, id) < ($7, $8)
+ORDER BY created_ms DESC, id DESC OFFSET $9 LIMIT $10
+"""
+
+# Counts the tasks a filter selects.
+COUNT = f"SELECT count(*) FROM tasks WHERE {_FILTER}"
+
+# Gives unfinished tasks in id order, for the sweeper.
+UNFINISHED = """
+SELECT doc FROM tasks WHERE id > $1 AND status IN ('pending', 'processing')
+ORDER BY id LIMIT $2
+"""
+
+# Forgets tasks that ended long ago, with their callbacks; ledger, usage and attempts stay.
+FORGET = """
+DELETE FROM tasks WHERE id IN (
+    SELECT id FROM tasks WHERE finished_ms < $1 ORDER BY finished_ms LIMIT $2
+    FOR UPDATE SKIP LOCKED
+) RETURNING id
+"""

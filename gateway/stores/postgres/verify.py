@@ -1,0 +1,99 @@
+"""`gateway ledger verify`: every rule of the books, checked by SQL in one snapshot."""
+
+from __future__ import annotations
+
+from gateway.domain.ledger import LedgerReport, Violation
+from gateway.stores.postgres.database import Database
+
+_ENDED = "t.status IN ('completed', 'failed', 'cancelled')"
+_RESOLUTION = "r.kind IN ('capture', 'release')"
+
+# Each statement gives (subject, detail) of what breaks the rule it is named after.
+RULES = {
+    "entries_sum_to_zero": """
+        SELECT transfer_id::text AS subject, 'entries sum to ' || sum(amount) AS detail
+        FROM ledger_entries GROUP BY transfer_id HAVING sum(amount) <> 0
+    """,
+    "account_is_sum_of_transfers": """
+        SELECT a.team_id AS subject, format('balance %s, held %s; transfers say %s, %s',
+            a.balance, a.held, coalesce(s.balance, 0), coalesce(s.held, 0)) AS detail
+        FROM accounts a LEFT JOIN (
+            SELECT team_id,
+                sum(amount) FILTER (WHERE account IN ('available', 'held')) AS balance,
+                sum(amount) FILTER (WHERE account = 'held') AS held
+            FROM ledger_entries GROUP BY team_id
+        ) s ON s.team_id = a.team_id
+        WHERE a.balance <> coalesce(s.balance, 0) OR a.held <> coalesce(s.held, 0)
+    """,
+    "no_hold_outlives_its_task": f"""
+        SELECT coalesce(t.id, h.task_id) AS subject,
+            format('hold of %s is open, the task is %s', h.amount,
+                coalesce(t.status, 'unknown')) AS detail
+        FROM transfers h LEFT JOIN transfers r ON r.hold_id = h.id LEFT JOIN tasks t
+            ON t.id = h.task_id
+        WHERE h.kind = 'hold' AND r.id IS NULL AND (t.id IS NULL OR {_ENDED})
+    """,
+    "task_has_its_hold": """
+        SELECT t.id AS subject, format('the task holds %s, its transfer %s', t.hold,
+            coalesce(h.amount::text, 'is missing')) AS detail
+        FROM tasks t LEFT JOIN transfers h ON h.task_id = t.id AND h.kind = 'hold'
+        WHERE h.id IS NULL OR h.amount <> t.hold OR h.team_id <> t.team_id
+    """,
+    "ended_task_has_one_resolution": f"""
+        SELECT t.id AS subject, format('%s with %s resolutions', t.status, count(r.id)) AS detail
+        FROM tasks t LEFT JOIN transfers r ON r.task_id = t.id AND {_RESOLUTION}
+        GROUP BY t.id, t.status
+        HAVING count(r.id) <> CASE WHEN {_ENDED} THEN 1 ELSE 0 END
+    """,
+    "resolution_has_its_hold": f"""
+        SELECT r.id::text AS subject, format('%s of task %s', r.kind, r.task_id) AS detail
+        FROM transfers r LEFT JOIN transfers h ON h.id = r.hold_id AND h.kind = 'hold'
+            AND h.team_id = r.team_id AND h.task_id = r.task_id
+        WHERE {_RESOLUTION} AND h.id IS NULL
+    """,
+    "hold_is_resolved_once": f"""
+        SELECT r.hold_id::text AS subject, count(*) || ' resolutions' AS detail
+        FROM transfers r WHERE {_RESOLUTION} GROUP BY r.hold_id HAVING count(*) > 1
+    """,
+    "resolution_adds_up_to_hold": f"""
+        SELECT r.id::text AS subject, format('%s of %s returning %s, hold of %s', r.kind, r.amount,
+            r.returned, h.amount) AS detail
+        FROM transfers r JOIN transfers h ON h.id = r.hold_id
+        WHERE {_RESOLUTION} AND r.amount + r.returned <> h.amount
+    """,
+    "ended_task_has_its_usage": f"""
+        SELECT t.id AS subject, format('captured %s, the task says %s, its usage row %s',
+            coalesce(r.amount, 0), t.charged,
+            CASE WHEN u.task_id IS NULL THEN 'is missing' ELSE 'is there' END) AS detail
+        FROM tasks t LEFT JOIN transfers r ON r.task_id = t.id AND r.kind = 'capture'
+        LEFT JOIN usage u ON u.task_id = t.id
+        WHERE {_ENDED} AND (u.task_id IS NULL OR t.charged <> coalesce(r.amount, 0))
+    """,
+    "usage_is_captured": """
+        SELECT u.task_id AS subject, format('usage says %s, captured %s', u.charged,
+            coalesce(r.amount, 0)) AS detail
+        FROM usage u LEFT JOIN transfers r ON r.task_id = u.task_id AND r.kind = 'capture'
+        WHERE u.charged <> coalesce(r.amount, 0)
+    """,
+}
+
+TIMEOUT_S = 3600
+
+# Says how much there was to look at.
+SCOPE = """
+SELECT (SELECT count(*) FROM transfers) AS transfers, (SELECT count(*) FROM teams) AS teams,
+    (SELECT count(*) FROM tasks) AS tasks
+"""
+
+
+async def verify(database: Database) -> LedgerReport:
+    """Check every rule in one REPEATABLE READ snapshot. Raises StoreUnavailable."""
+    async with database.transaction(isolation="repeatable_read", readonly=True) as connection:
+        await connection.execute("SET LOCAL statement_timeout = 0")
+        scope = await connection.fetchrow(SCOPE, timeout=TIMEOUT_S)
+        violations = [
+            Violation(rule, row["subject"], row["detail"])
+            for rule, statement in RULES.items()
+            for row in await connection.fetch(statement, timeout=TIMEOUT_S)
+        ]
+    return LedgerReport(scope["transfers"], scope["teams"], scope["tasks"], tuple(violations))
