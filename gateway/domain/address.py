@@ -175,7 +175,7 @@ class Target:
 
 
 class UrlRefused(ValueError):
-    """A caller's URL breaks a rule; the message says which."""
+    """A caller's URL breaks a rule; the message goes on after "The … URL"."""
 
 
 def check_callback_url(url: str, allowed: AllowedHosts = NO_HOSTS) -> str | None:
@@ -186,7 +186,7 @@ def check_callback_url(url: str, allowed: AllowedHosts = NO_HOSTS) -> str | None
     try:
         callback_target(url, allowed)
     except UrlRefused as refused:
-        return str(refused)
+        return f"The callback URL {refused}."
     return None
 
 
@@ -195,7 +195,7 @@ def check_image_url(url: str, allowed: AllowedHosts = NO_HOSTS) -> str | None:
     try:
         image_target(url, allowed)
     except UrlRefused as refused:
-        return str(refused)
+        return f"The image URL {refused}."
     return None
 
 
