@@ -1,0 +1,153 @@
+"""EvoLink: asynchronous tasks, idempotent submits, no cancel (providers/evolink.md)."""
+
+from __future__ import annotations
+
+from gateway.domain.errors import Sent
+from gateway.domain.model import Feature
+from gateway.domain.upstream import Accepted, Cancelled, Delivered, Job, PollAnswer, Running
+from gateway.upstreams._adapter import Base, Facts
+from gateway.upstreams._errors import (
+    MODEL,
+    ErrorTable,
+    account,
+    caller,
+    provider,
+    rate,
+    read_fault,
+    unreadable,
+)
+from gateway.upstreams._results import delivered, picture
+from gateway.upstreams._wire import (
+    DAY_S,
+    Json,
+    known,
+    objects,
+    percent,
+    picture_urls,
+    segment,
+    set_fields,
+    task_id_of,
+    text,
+    texts,
+    unix_s,
+)
+
+FACTS = Facts(idempotent=True)
+
+ERRORS = ErrorTable(
+    # The vendor may hold a task under this key: its body or its outcome differs (§7).
+    provider("idempotency_conflict", "paid_outcome_unknown", sent=Sent.UNKNOWN),
+    caller(
+        "invalid_parameters",
+        "invalid_task_id",
+        "content_policy_violation",
+        "content_filter",
+        "sensitive_content",
+        "moderation_blocked",
+        "input_moderation_failed",
+    ),
+    account("key_model_not_allowed", scope=MODEL),
+    account("key_disabled", "key_expired", "user_disabled"),
+    # Spent for today: an hour between trials instead of five minutes.
+    account("token_daily_quota_exceeded", "key_daily_quota_exhausted", retry_after_s=3600.0),
+    account(
+        "insufficient_quota",
+        "insufficient_user_quota",
+        "quota_not_enough",
+        "account_balance_insufficient",
+        "insufficient_token_quota",
+        "key_quota_exhausted",
+        "insufficient_quota_error",
+    ),
+    rate("rate_limited", "rate_limit_error"),
+    provider(
+        "no_available_channel",
+        "model_unavailable",
+        "channel_selection_failed",
+        "service_unavailable",
+        "upstream_error",
+        "internal_server_error",
+    ),
+    caller("invalid_request_error", "request_too_large_error"),
+    account("authentication_error", "permission_error"),
+    account("not_found_error", scope=MODEL),
+)
+TASK_ERRORS = ErrorTable(
+    caller(
+        "content_policy_violation",
+        "invalid_parameters",
+        "image_processing_error",
+        "image_dimension_mismatch",
+        "request_cancelled",
+    ),
+    # A limit of the backend, not of our account (§7).
+    rate("quota_exceeded"),
+    provider(
+        "generation_failed_no_content",
+        "service_error",
+        "generation_timeout",
+        "resource_exhausted",
+        "service_unavailable",
+        "resource_not_found",
+        "model_unavailable",
+        "upstream_error",
+        "rate_limited",
+        "unknown_error",
+    ),
+)
+
+
+class Adapter(Base):
+    """One EvoLink account."""
+
+    async def submit(self, job: Job) -> Accepted:
+        """Create a task; the attempt id makes a repetition harmless."""
+        answer = await self.http.paid(
+            "/images/generations",
+            wire_of(job),
+            ERRORS,
+            headers={"idempotency-key": job.attempt_id},
+        )
+        task_id = task_id_of(answer.body.get("id"))
+        if task_id is not None:
+            return Accepted(task_id)
+        self.http.refuse_if_fault(answer, ERRORS)
+        raise unreadable("The upstream's answer has no task id.")
+
+    async def poll(self, upstream_task_id: str) -> PollAnswer:
+        """Query the task."""
+        answer = await self.http.query("GET", f"/tasks/{segment(upstream_task_id)}", ERRORS)
+        body = answer.body
+        match text(body.get("status")).lower():
+            case "completed":
+                return self._delivered(body)
+            case "failed":
+                fault = read_fault({"error": body.get("error")}, 200)
+                raise self.http.task_failed(TASK_ERRORS, fault)
+            case "cancelled":
+                return Cancelled()
+            case "":
+                raise unreadable("The task has no status.", Sent.NO)
+            case status:
+                return Running(queued=status == "pending", progress=percent(body.get("progress")))
+
+    def _delivered(self, body: Json) -> Delivered:
+        """Links live 24 hours (§8); counted from the task's creation, they never live shorter."""
+        links = texts(body.get("results")) or [
+            text(entry.get("image_url")) for entry in objects(body.get("result_data"))
+        ]
+        expires_at = (unix_s(body.get("created")) or self.http.now_s()) + DAY_S
+        return delivered(picture(link, expires_at) for link in links)
+
+
+def wire_of(job: Job) -> Json:
+    """Give the JSON of a create call (§3)."""
+    request = job.request
+    return set_fields(
+        model=job.offer.upstream_model,
+        prompt=request.prompt,
+        size=job.size.text("x"),
+        n=request.n,
+        prompt_extend=known(job, Feature.REWRITE_PROMPT, request.rewrite_prompt),
+        image_urls=picture_urls(request) or None,
+    )
