@@ -34,7 +34,7 @@ from gateway.domain.request import GenerationRequest, InputImage
 from gateway.domain.routing import Route, rank
 from gateway.domain.submission import Draft
 from gateway.domain.task import Task
-from gateway.domain.validation import check, close_names, ignored_options, normalize
+from gateway.domain.validation import check, close_names, normalize
 
 log = structlog.get_logger(__name__)
 
@@ -80,27 +80,27 @@ class Submit:
     async def _plan(self, draft: Draft) -> Plan:
         catalog = self.catalog()
         model = resolve(catalog, draft.request.model)
-        request = replace(draft.request, model=model.id)
+        request = replace(draft.request, model=model.id, snap_size=draft.snap_size)
         request, dropped = normalize(request, model)
-        problems = list(check(request, model.limits, snap_size=draft.snap_size))
+        problems = list(check(request, model.limits, defaults=model.defaults))
         problems += await self._callback_problems(draft.callback)
         images, image_problems = await self._inspected(request)
         problems += image_problems
         if images != request.images:
             request = replace(request, images=images)
             already = {str(problem) for problem in problems}
-            again = check(request, model.limits, snap_size=draft.snap_size)
+            again = check(request, model.limits, defaults=model.defaults)
             problems += [problem for problem in again if str(problem) not in already]
         if problems:
             raise InvalidRequest(*problems)
         circuits = await self.health.circuits()
         in_flight = await self.budgets.in_flight()
-        route = rank(
-            request, catalog, circuits, in_flight, self.clock.now_ms(), snap_size=draft.snap_size
-        )
+        route = rank(request, catalog, circuits, in_flight, self.clock.now_ms())
+        if route.problems:
+            raise InvalidRequest(*route.problems)
         if not route.candidates and route.retry_at_ms is None:
             raise NoHealthyUpstream(f"No upstream can serve {model.id!r} right now.")
-        ignored = (*draft.ignored, *dropped, *ignored_options(request, model))
+        ignored = (*draft.ignored, *(draft.field_names.get(name, name) for name in dropped))
         return Plan(request, model, price_of(request, catalog), route, ignored)
 
     async def _callback_problems(self, callback: CallbackSpec | None) -> list[Problem]:
@@ -183,6 +183,9 @@ def renamed(error: InvalidRequest, names: Mapping[str, str]) -> InvalidRequest:
     problems = []
     for problem in error.problems:
         stem, bracket, rest = problem.field.partition("[")
-        field = names.get(stem, stem) + bracket + rest
-        problems.append(replace(problem, field=field))
+        name = names.get(stem, stem)
+        message = problem.message
+        if message.startswith(stem):
+            message = name + message[len(stem) :]
+        problems.append(replace(problem, field=name + bracket + rest, message=message))
     return InvalidRequest(*problems)

@@ -1,0 +1,301 @@
+"""Which upstream gets a request: filter the offers, then cheapest first (DESIGN §9).
+
+An offer is left out, with its reason in words, by what it can do (its narrowed limits), by the
+caller's rules, by the operator (drained), by its circuit, or because it is busy. What remains is
+ranked by the caller's order, then by what this request costs there, then by load, then by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from gateway.domain.errors import Problem
+from gateway.domain.health import WHOLE_UPSTREAM, Circuit, CircuitState
+from gateway.domain.model import Catalog, Offer, cost_of
+from gateway.domain.money import MicroUsd, format_micro
+from gateway.domain.request import GenerationRequest, RouteRules
+from gateway.domain.sizes import Resolved, resolve
+from gateway.domain.task import Candidate
+from gateway.domain.upstream import Job
+from gateway.domain.validation import INVALID, check, close_names
+
+BUSY_RETRY_MS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The decision for one request.
+
+    ``candidates`` are ranked; ``excluded`` gives (upstream, reason) for every other offer.
+    ``problems`` is what the caller must change when no offer can ever serve the request.
+    ``retry_at_ms`` says when an upstream that is only busy or waiting may be free again.
+    """
+
+    candidates: tuple[Candidate, ...]
+    excluded: tuple[tuple[str, str], ...] = ()
+    problems: tuple[Problem, ...] = ()
+    retry_at_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """An offer in the running: what the request becomes there and what it costs."""
+
+    offer: Offer
+    resolved: Resolved
+    cost: MicroUsd
+    order: int
+    load: int
+
+    @property
+    def upstream(self) -> str:
+        return self.offer.upstream
+
+    @property
+    def rank(self) -> tuple[int, MicroUsd, int, str]:
+        return (self.order, self.cost, self.load, self.upstream)
+
+
+def rank(
+    request: GenerationRequest,
+    catalog: Catalog,
+    circuits: Mapping[tuple[str, str], Circuit],
+    in_flight: Mapping[str, int],
+    now_ms: int,
+    *,
+    drained: Collection[str] = (),
+) -> Route:
+    """Rank the offers for a normalized request; ``request.model`` is a canonical id.
+
+    Never raises: when ``problems`` is not empty and there are no candidates, the request itself is
+    at fault. ``circuits`` are keyed by (upstream, model), with ``*`` for a whole upstream;
+    ``drained`` upstreams are left out, even the last one. A sick upstream is used when there is
+    no healthy one (the last is never ejected), except that one asking for patience
+    (Retry-After) is waited for.
+    """
+    offers = catalog.offers.get(request.model, ())
+    named = _named_wrongly(request.rules, catalog)
+    excluded: dict[str, str] = {}
+    allowed = _allowed(offers, request.rules, catalog, excluded)
+    if offers and not allowed and not named:
+        named = (_nothing_allowed(request.rules, offers, excluded),)
+    able, problems = _able(allowed, request, catalog, in_flight, excluded)
+    able = _without_fallbacks(able, request.rules, excluded)
+    serving = []
+    for choice in able:
+        if choice.upstream in drained:
+            excluded[choice.upstream] = "drained by the operator"
+        else:
+            serving.append(choice)
+    healthy, waits = _healthy(serving, circuits, request.model, now_ms, excluded)
+    free = _free(healthy, catalog, in_flight, excluded)
+    if len(free) < len(healthy):
+        waits.append(now_ms + BUSY_RETRY_MS)
+    return Route(
+        candidates=tuple(_candidate(choice, catalog) for choice in free),
+        excluded=tuple(excluded.items()),
+        problems=named or problems,
+        retry_at_ms=min(waits, default=None),
+    )
+
+
+def job_for(
+    request: GenerationRequest, catalog: Catalog, upstream: str, attempt_id: str
+) -> Job | None:
+    """Give the job an upstream is sent, its size resolved under that offer's own limits.
+
+    None when the upstream or its offer is not configured any more.
+    """
+    offer = catalog.offer(request.model, upstream)
+    account = catalog.upstreams.get(upstream)
+    if offer is None or account is None:
+        return None
+    resolved = resolve(request, offer.limits.size)
+    return Job(attempt_id, request, offer, account, resolved.size, resolved.tier)
+
+
+# --- the caller's rules --------------------------------------------------------------------
+
+
+def _named_wrongly(rules: RouteRules, catalog: Catalog) -> tuple[Problem, ...]:
+    """Give a problem for every name in the rules that is no upstream and no adapter."""
+    known = {*catalog.upstreams, *(upstream.adapter for upstream in catalog.upstreams.values())}
+    found = []
+    for key in ("order", "only", "ignore"):
+        for name in getattr(rules, key):
+            if name not in known:
+                field = f"provider.{key}"
+                message = f"{field} names {name[:80]!r}, which is no upstream"
+                legal = ", ".join(close_names(name, known) or sorted(known))
+                found.append(Problem(field, message, INVALID, legal))
+    return tuple(found)
+
+
+def _is_named(offer: Offer, names: Collection[str]) -> bool:
+    return offer.upstream in names or offer.adapter in names
+
+
+def _allowed(
+    offers: Sequence[Offer], rules: RouteRules, catalog: Catalog, excluded: dict[str, str]
+) -> list[Offer]:
+    """Give the offers the rules leave, noting why the others go."""
+    left = []
+    for offer in offers:
+        if offer.upstream not in catalog.upstreams:
+            continue
+        if rules.only and not _is_named(offer, rules.only):
+            excluded[offer.upstream] = "not in provider.only"
+        elif _is_named(offer, rules.ignore):
+            excluded[offer.upstream] = "in provider.ignore"
+        elif rules.order and not rules.allow_fallbacks and not _is_named(offer, rules.order):
+            excluded[offer.upstream] = "not in provider.order, and allow_fallbacks is false"
+        else:
+            left.append(offer)
+    return left
+
+
+def _nothing_allowed(
+    rules: RouteRules, offers: Sequence[Offer], excluded: Mapping[str, str]
+) -> Problem:
+    """Give the problem of rules that exclude every offer of the model."""
+    key = "only" if rules.only else "ignore" if rules.ignore else "order"
+    reasons = ", ".join(f"{name} is {reason}" for name, reason in excluded.items())
+    message = f"provider.{key} leaves no upstream for this model: {reasons}"
+    return Problem(f"provider.{key}", message, INVALID, ", ".join(o.upstream for o in offers))
+
+
+def _position(offer: Offer, order: Sequence[str]) -> int:
+    """Give where an offer stands in the caller's order; behind it when it is not named."""
+    for position, name in enumerate(order):
+        if name in (offer.upstream, offer.adapter):
+            return position
+    return len(order)
+
+
+def _without_fallbacks(
+    able: list[_Choice], rules: RouteRules, excluded: dict[str, str]
+) -> list[_Choice]:
+    """Keep only the first choice when the caller wants no fallback and named no order."""
+    if rules.allow_fallbacks or rules.order:
+        return able
+    for choice in able[1:]:
+        excluded[choice.upstream] = f"{able[0].upstream} is preferred, and allow_fallbacks is false"
+    return able[:1]
+
+
+# --- ability, health, capacity -------------------------------------------------------------
+
+
+def _able(
+    offers: Sequence[Offer],
+    request: GenerationRequest,
+    catalog: Catalog,
+    in_flight: Mapping[str, int],
+    excluded: dict[str, str],
+) -> tuple[list[_Choice], tuple[Problem, ...]]:
+    """Give the offers that can serve the request, ranked; and the nearest one's problems if none.
+
+    The nearest is the one with the fewest problems, then the cheapest.
+    """
+    model = catalog.models.get(request.model)
+    defaults = model.defaults if model is not None else {}
+    able: list[_Choice] = []
+    unable: list[tuple[int, MicroUsd, str, tuple[Problem, ...]]] = []
+    for offer in offers:
+        problems = check(request, offer.limits, defaults=defaults)
+        if problems:
+            unable.append((len(problems), offer.cost.per_image("1K"), offer.upstream, problems))
+            excluded[offer.upstream] = "; ".join(str(problem) for problem in problems)
+            continue
+        resolved = resolve(request, offer.limits.size)
+        unit = offer.cost.per_image(resolved.tier)
+        limit = request.rules.max_price
+        if limit is not None and unit > limit:
+            problem = _too_dear(unit, limit)
+            unable.append((1, unit, offer.upstream, (problem,)))
+            excluded[offer.upstream] = problem.message
+            continue
+        load = in_flight.get(offer.upstream, 0)
+        cost = cost_of(offer, resolved.tier, request.n)
+        order = _position(offer, request.rules.order)
+        able.append(_Choice(offer, resolved, cost, order, load))
+    able.sort(key=lambda choice: choice.rank)
+    nearest = min(unable, default=None, key=lambda found: found[:3])
+    return able, () if able or nearest is None else nearest[3]
+
+
+def _too_dear(unit: MicroUsd, limit: MicroUsd) -> Problem:
+    field = "provider.max_price"
+    message = f"{field} is ${format_micro(limit)}, a picture costs ${format_micro(unit)}"
+    return Problem(field, message, INVALID)
+
+
+def _healthy(
+    able: Sequence[_Choice],
+    circuits: Mapping[tuple[str, str], Circuit],
+    model: str,
+    now_ms: int,
+    excluded: dict[str, str],
+) -> tuple[list[_Choice], list[int]]:
+    """Give the choices whose circuits admit, else the sick ones; and when a waiting one may admit.
+
+    A circuit that is open without a bench of its own only waits for the vendor's Retry-After.
+    """
+    healthy: list[_Choice] = []
+    sick: list[_Choice] = []
+    waits: list[int] = []
+    for choice in able:
+        keys = ((choice.upstream, model), (choice.upstream, WHOLE_UPSTREAM))
+        found = [circuits[key] for key in keys if key in circuits]
+        shut = [circuit for circuit in found if not circuit.admits(now_ms)]
+        if not shut:
+            healthy.append(choice)
+            continue
+        excluded[choice.upstream] = _why_shut(shut[0], now_ms)
+        if all(circuit.bench_ms == 0 for circuit in shut):
+            waits.append(max(max(c.open_until_ms, c.trial_until_ms) for c in shut))
+        else:
+            sick.append(choice)
+    if healthy or waits:
+        return healthy, waits if not healthy else []
+    for choice in sick:
+        del excluded[choice.upstream]
+    return sick, []
+
+
+def _why_shut(circuit: Circuit, now_ms: int) -> str:
+    because = f": {circuit.reason}" if circuit.reason else ""
+    if circuit.state(now_ms) is CircuitState.HALF_OPEN:
+        return f"recovering, one task is trying it{because}"
+    seconds = -(-(circuit.open_until_ms - now_ms) // 1000)
+    return f"resting for {seconds} s{because}"
+
+
+def _free(
+    choices: Sequence[_Choice],
+    catalog: Catalog,
+    in_flight: Mapping[str, int],
+    excluded: dict[str, str],
+) -> list[_Choice]:
+    free = []
+    for choice in choices:
+        most = catalog.upstreams[choice.upstream].max_in_flight
+        if most and in_flight.get(choice.upstream, 0) >= most:
+            running = in_flight[choice.upstream]
+            excluded[choice.upstream] = f"busy: {running} of {most} jobs running"
+        else:
+            free.append(choice)
+    return free
+
+
+def _candidate(choice: _Choice, catalog: Catalog) -> Candidate:
+    upstream = catalog.upstreams[choice.upstream]
+    return Candidate(
+        upstream=choice.upstream,
+        adapter=choice.offer.adapter,
+        upstream_model=choice.offer.upstream_model,
+        planned_cost=choice.cost,
+        idempotent=upstream.idempotent_submit,
+        on_ambiguous=upstream.on_ambiguous,
+    )
