@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from gateway.app.ports import TaskFilter, TaskPage
 from gateway.domain.errors import GatewayError
@@ -122,6 +122,17 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
+class Upload:
+    """A picture file a client uploads before it creates the task that names it.
+
+    ``ticket`` is the secret of the upload policy the client was given: it stands for the key.
+    """
+
+    ticket: str
+    file: UploadedFile
+
+
+@dataclass(frozen=True, slots=True)
 class ListQuery:
     """A parsed list call; ``page`` counts from 1 where the dialect numbers pages."""
 
@@ -209,4 +220,32 @@ class Dialect(Protocol):
 
         ``status`` is what the answer would have without a stream, for events named ``error``.
         """
+        ...
+
+
+@runtime_checkable
+class UploadDialect(Protocol):
+    """A dialect whose clients upload pictures first (DashScope's SDK with ``file://`` names).
+
+    A create call then names them as ``oss://`` addresses, which `upload_ticket` reads.
+    """
+
+    def read_upload_policy(self, call: Call) -> None:
+        """Judge a call for an upload policy. Raises InvalidRequest."""
+        ...
+
+    def render_upload_policy(self, ticket: str, bytes_max: int, ttl_s: int, view: View) -> Reply:
+        """Answer with the policy: ``ticket`` is unguessable, letters and digits only."""
+        ...
+
+    def read_upload(self, call: Call) -> Upload:
+        """Read the upload itself, which carries no key. Raises InvalidRequest."""
+        ...
+
+    def render_uploaded(self, view: View) -> Reply:
+        """Answer a successful upload."""
+        ...
+
+    def upload_ticket(self, url: str) -> str | None:
+        """Give the ticket of an ``oss://`` address of ours, None for any other address."""
         ...

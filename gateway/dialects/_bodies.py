@@ -61,7 +61,7 @@ def task_body(task: Task, view: View) -> dict[str, Any]:
         "task_id": task.id,
         "model": task.requested_model,
         "object": "image.generation.task",
-        "progress": 100 if completed else shown_progress(task),
+        "progress": shown_progress(task),
         "status": task.status.value,
         "task_info": _task_info(task, view),
         "type": "image",
@@ -85,8 +85,9 @@ def task_body(task: Task, view: View) -> dict[str, Any]:
 
 def shown_progress(task: Task) -> int:
     """Give the progress to show: a task that failed or was cancelled is back at 0."""
-    ended_without_pictures = task.status.is_terminal and task.status is not TaskStatus.COMPLETED
-    return 0 if ended_without_pictures else max(0, min(task.progress, 100))
+    if task.status is TaskStatus.COMPLETED:
+        return 100
+    return 0 if task.status.is_terminal else max(0, min(task.progress, 99))
 
 
 def _task_info(task: Task, view: View) -> dict[str, Any]:

@@ -18,16 +18,15 @@ from typing import Any
 import msgspec
 
 from gateway.domain.errors import InvalidRequest, Problem
+from gateway.domain.validation import INVALID, MISSING
 
 INTEGER_MAX = 2**63 - 1
 PROBLEMS_MAX = 20
 NAME_SHOWN_MAX = 60
 VALUE_SHOWN_MAX = 40
 
-MISSING = "missing_required_parameter"
 WRONG_TYPE = "invalid_type"
 UNKNOWN = "unknown_parameter"
-INVALID = "invalid_value"
 
 _DECIMAL = re.compile(r"[+-]?[0-9]{1,40}(\.[0-9]{1,40})?")
 # Decimals instead of floats: 33.33 stays 33.33.
@@ -139,7 +138,7 @@ class Fields:
 
     def _mistyped(self, name: str, wanted: str) -> None:
         got = type_name(self._values[name])
-        self.refuse(name, f"{self.path}{name} must be {wanted}, not {got}.", WRONG_TYPE, wanted)
+        self.refuse(name, f"{self.path}{name} must be {wanted}, not {got}.", WRONG_TYPE)
 
     def text(self, name: str) -> str | None:
         """Give a text field. NUL and lone surrogates, which no store can keep, are refused."""
@@ -176,8 +175,8 @@ class Fields:
         self._mistyped(name, "a boolean")
         return None
 
-    def number(self, name: str) -> Decimal | None:
-        """Give a number field exactly; a boolean is no number."""
+    def number(self, name: str, wanted: str = "a number") -> Decimal | None:
+        """Give a number field exactly; a boolean is no number. ``wanted`` words the problem."""
         value = self._values.get(name)
         if value is None:
             return None
@@ -187,14 +186,14 @@ class Fields:
         if found is None and type_name(value) == "a number":
             self.refuse(name, f"{self.path}{name} is out of range.")
         elif found is None:
-            self._mistyped(name, "a number")
+            self._mistyped(name, wanted)
         return found
 
     def integer(self, name: str, *, minimum: int | None = None) -> int | None:
         """Give a whole number of at most 63 bits; ``2.0`` counts as whole."""
         if name not in self._values:
             return None
-        value = self.number(name)
+        value = self.number(name, "an integer")
         if value is None:
             return None
         if value != value.to_integral_value():

@@ -85,16 +85,18 @@ def read_aspect_ratio(fields: Fields, legal: Sequence[str] = ()) -> str | None:
 
 
 def read_any_size(fields: Fields) -> SizeWish:
-    """Read ``size``, ``resolution`` and ``aspect_ratio`` together; contradictions are problems."""
+    """Read ``size``, ``resolution`` and ``aspect_ratio``; two different tiers are a problem."""
     wish = read_size(fields)
     tier = read_resolution(fields)
-    ratio = read_aspect_ratio(fields)
-    if wish.size is not None and (tier or ratio):
-        other = "resolution" if tier else "aspect_ratio"
-        fields.refuse(other, f"size in pixels and {other} exclude each other; send one of them.")
     if wish.tier and tier and wish.tier != tier:
         fields.refuse("resolution", f"size says {wish.tier} and resolution says {tier}.")
-    return SizeWish(wish.size, wish.tier or tier, ratio)
+    return SizeWish(wish.size, wish.tier or tier, read_aspect_ratio(fields))
+
+
+def read_count(fields: Fields, name: str = "n") -> int | None:
+    """Read how many pictures are asked for; the model's limits judge the number."""
+    fields.reading.names["n"] = f"{fields.path}{name}"
+    return fields.integer(name)
 
 
 def read_images(
@@ -124,10 +126,10 @@ def read_images(
     return tuple(image or InputImage("") for image in found)
 
 
-def read_image(fields: Fields, name: str) -> InputImage | None:
+def read_image(fields: Fields, name: str, *, uploads: bool = False) -> InputImage | None:
     """Read one picture field."""
     value = fields.raw(name)
-    return None if value in (None, "") else image_of(fields, name, value)
+    return None if value in (None, "") else image_of(fields, name, value, uploads=uploads)
 
 
 def image_of(fields: Fields, label: str, item: Any, *, uploads: bool = False) -> InputImage | None:
@@ -168,26 +170,21 @@ def read_palette(fields: Fields, name: str = "color_palette") -> tuple[PaletteCo
             message = f"{fields.path}{label} has no field {shown(key, 40)!r}."
             fields.refuse(f"{label}.{shown(key, 40)}", message, "unknown_parameter", "hex, ratio")
         hex_text, ratio = item.get("hex"), _share(item.get("ratio"))
-        if not isinstance(hex_text, str) or not re.fullmatch(r"#[0-9A-Fa-f]{6}", hex_text):
-            fields.refuse(
-                f"{label}.hex", f"{fields.path}{label}.hex is no colour.", legal="#RRGGBB"
-            )
+        if not isinstance(hex_text, str) or not is_storable(hex_text):
+            message = f"{fields.path}{label}.hex must be a colour."
+            fields.refuse(f"{label}.hex", message, WRONG_TYPE, "#RRGGBB")
         elif ratio is None:
-            message = f"{fields.path}{label}.ratio is no share of at most two decimals."
-            legal = '0.01 to 100, or a text such as "23.51%"'
-            fields.refuse(f"{label}.ratio", message, legal=legal)
+            message = f"{fields.path}{label}.ratio must be a share in percent."
+            fields.refuse(f"{label}.ratio", message, WRONG_TYPE, 'a number or "23.51%"')
         else:
-            found.append(PaletteColor(hex_text.upper(), ratio))
+            found.append(PaletteColor(hex_text, ratio))
     return tuple(found)
 
 
 def _share(value: Any) -> Decimal | None:
-    text_value = decimal_of(value.strip().removesuffix("%")) if isinstance(value, str) else value
-    share = as_decimal(text_value)
-    if share is None or not 0 < share <= 100:
-        return None
-    exact = share.quantize(Decimal("0.01"), ROUND_FLOOR)
-    return exact if exact == share else None
+    if isinstance(value, str):
+        return as_decimal(decimal_of(value.strip().removesuffix("%")))
+    return as_decimal(value)
 
 
 def read_boxes(fields: Fields, name: str = "bbox_list") -> tuple[tuple[Box, ...], ...]:
@@ -215,16 +212,11 @@ def _box(fields: Fields, label: str, value: Any) -> Box | None:
         fields.refuse(label, message, WRONG_TYPE, "[x1, y1, x2, y2]")
         return None
     left, top, right, bottom = corners
-    if not (0 <= left < right and 0 <= top < bottom):
-        message = f"{fields.path}{label} is no box: it needs 0 ≤ x1 < x2 and 0 ≤ y1 < y2."
-        fields.refuse(label, message, legal="[x1, y1, x2, y2]")
-        return None
-    low, high = ROUND_FLOOR, ROUND_CEILING
     return (
-        int(left.to_integral_value(low)),
-        int(top.to_integral_value(low)),
-        int(right.to_integral_value(high)),
-        int(bottom.to_integral_value(high)),
+        int(left.to_integral_value(ROUND_FLOOR)),
+        int(top.to_integral_value(ROUND_FLOOR)),
+        int(right.to_integral_value(ROUND_CEILING)),
+        int(bottom.to_integral_value(ROUND_CEILING)),
     )
 
 

@@ -22,7 +22,10 @@ def picture_url(text: str, *, uploads: bool = False) -> str | None:
     """
     if _DATA_URL.match(text):
         return text
-    if text[:7].lower() in ("http://", "https:/") or (uploads and text.startswith(UPLOAD_SCHEME)):
+    if uploads and text.startswith(UPLOAD_SCHEME):
+        # Ends in the file's own name, which may hold blanks.
+        return text if len(text) <= URL_LENGTH_MAX and text.isprintable() else None
+    if text[:7].lower() in ("http://", "https:/"):
         return text if _is_link(text) else None
     head = text[:24]
     if not _BASE64_HEAD.fullmatch(head):

@@ -11,12 +11,13 @@ from typing import Any
 from gateway.app.dialect import Call
 from gateway.dialects import _parts
 from gateway.dialects._actions import read_action
-from gateway.dialects._fields import MISSING, UNKNOWN, Fields, Reading, parse_object
+from gateway.dialects._fields import UNKNOWN, Fields, Reading, parse_object
 from gateway.dialects._pictures import data_url
 from gateway.dialects._schemas import FIELDS, OPTIONS, Schema
 from gateway.dialects._waiting import read_wait
 from gateway.domain.request import GenerationRequest, ResultFormat
 from gateway.domain.submission import Draft
+from gateway.domain.validation import MISSING
 
 IMAGE_FIELDS = ("image_urls", "images", "image", "img_url", "first_frame_url")
 FILE_FIELDS = ("image", "images", "image_urls", "mask")
@@ -58,7 +59,7 @@ def _put(values: dict[str, Any], name: str, value: str) -> None:
 def read_request(fields: Fields) -> GenerationRequest:
     """Read every canonical field of a unified body; problems go to the reading."""
     names = fields.reading.names
-    names.update({name: name for name in ("model", "prompt", "negative_prompt", "n", "watermark")})
+    names.update({name: name for name in ("model", "prompt", "negative_prompt", "watermark")})
     names.update(rewrite_prompt="prompt_extend", thinking="thinking_mode")
     names.update(group="enable_sequential", mask="mask")
     names.update({option: option for option in OPTIONS})
@@ -67,6 +68,7 @@ def read_request(fields: Fields) -> GenerationRequest:
     images = _parts.read_images(fields, IMAGE_FIELDS)
     boxes = _parts.read_boxes(fields)
     sequential = fields.flag("enable_sequential")
+    n = _parts.read_count(fields)
     action = read_action(fields, pictures=len(images), boxes=any(boxes), group=sequential)
     return GenerationRequest(
         model=fields.text("model") or "",
@@ -74,7 +76,7 @@ def read_request(fields: Fields) -> GenerationRequest:
         negative_prompt=fields.text("negative_prompt"),
         images=images,
         mask=_parts.read_image(fields, "mask"),
-        n=fields.integer("n", minimum=1) or 1,
+        n=1 if n is None else n,
         size=size.size,
         tier=size.tier,
         aspect_ratio=size.aspect_ratio,
