@@ -1,0 +1,33 @@
+"""Names in Valkey. All begin with ``igw:`` so that a shared server shows whose they are."""
+
+from __future__ import annotations
+
+TASK_PREFIX = "igw:t:"
+"""Hash per task: ``doc`` (MessagePack), ``fence``, ``lease``, ``until`` (ms), ``end``."""
+DUE = "igw:due"
+"""Sorted set of task ids by the time (ms) of the next visit, or of the end of a lease."""
+EPOCH = "igw:epoch"
+"""There while the index is complete; gone after a flush."""
+REBUILD = "igw:rebuild"
+"""Names the rebuild under way; a flush during it removes the name too."""
+CHANGES = "igw:changes"
+"""Channel. ``e`` + id: ended; ``c`` + id: changed visibly; ``d``: something became due."""
+CIRCUITS = "igw:circuits"
+"""Hash of circuits, field ``upstream\\nmodel``, value JSON."""
+PEERS = "igw:peers"
+"""Sorted set of gateway processes by when (ms) they last took from a budget."""
+
+
+def task(task_id: str) -> str:
+    """Give the key of a task's hash."""
+    return TASK_PREFIX + task_id
+
+
+def grants(upstream: str, plane: str) -> str:
+    """Give the key of the list of an upstream's latest grants (µs); plane submit or query."""
+    return f"igw:grants:{plane}:{upstream}"
+
+
+def slots(upstream: str) -> str:
+    """Give the key of the sorted set of attempts in flight by when (ms) their slot expires."""
+    return f"igw:slots:{upstream}"
