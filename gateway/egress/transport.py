@@ -131,10 +131,10 @@ class GuardedTransport(httpx.AsyncBaseTransport):
                 with _translated():
                     response = await session.request(
                         request.method,
-                        URL(str(url.copy_with(fragment=None)), encoded=True),
+                        _wire_url(url),
                         headers=_headers(request),
                         skip_auto_headers=_AUTOMATIC_HEADERS,
-                        data=body if len(body) <= _CHUNK else _chunks(body),
+                        data=_chunks(body) if len(body) > _CHUNK else body or None,
                         allow_redirects=False,
                         timeout=aiohttp.ClientTimeout(
                             connect=connect,
@@ -177,6 +177,15 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         for session in self._sessions.values():
             await session.close()
         self._lookup.close()
+
+
+def _wire_url(url: httpx.URL) -> URL:
+    """Give a URL as it goes on the wire: unchanged, without user info (already a header)."""
+    text = b"".join((url.raw_scheme, b"://", url.netloc, url.raw_path)).decode("ascii")
+    try:
+        return URL(text, encoded=True)
+    except ValueError:
+        raise httpx.UnsupportedProtocol("the URL is not usable") from None
 
 
 def _sum(*seconds: float | None) -> float | None:
