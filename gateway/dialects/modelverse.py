@@ -299,3 +299,6 @@ def _thinking(
     model = catalog.models.get(catalog.aliases.get(request.model, ""))
     thinks = model is not None and Feature.THINKING in model.limits.features
     return False if thinks else None
+
+
+DIALECT = Modelverse()
