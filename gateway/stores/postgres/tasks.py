@@ -95,9 +95,10 @@ class PostgresTasks:
 
     async def accept_batch(self, batch: list[EncodedTask]) -> Sequence[Exception | None]:
         """Accept tasks with different ids together; gives for each None or why not."""
-        return await self._db.certain(
+        verdicts = await self._db.certain(
             lambda again: each_alone(lambda part: self._hold(part, again=again), batch)
         )
+        return [_named(verdict, new.task) for verdict, new in zip(verdicts, batch, strict=True)]
 
     async def _hold(self, batch: list[EncodedTask], *, again: bool) -> list[Exception | None]:
         """Accept what fits: whole teams in one statement, the rest of a short team in turn."""
@@ -109,15 +110,18 @@ class PostgresTasks:
             # The id was taken while the statement ran: now it shows, and so does by whom.
             rows = await self._db.write(sql.ACCEPT, *_accept_columns(batch))
         verdicts = {row["id"]: _verdict(row, again=again) for row in rows}
-        short = [new for new in batch if isinstance(verdicts[new.task.id], InsufficientCredits)]
-        crowded = _of_crowded_teams(short)
+        crowded = _of_crowded_teams(
+            [new for new in batch if isinstance(verdicts[new.task.id], _Short)]
+        )
         if crowded:
-            results = await each_alone(self._hold_in_turn, crowded)
+            results = await each_alone(lambda part: self._hold_in_turn(part, again=again), crowded)
             ids = (new.task.id for new in crowded)
             verdicts.update(zip(ids, results, strict=True))
-        return [_named(verdicts[new.task.id], new.task) for new in batch]
+        return [verdicts[new.task.id] for new in batch]
 
-    async def _hold_in_turn(self, batch: list[EncodedTask]) -> list[Exception | None]:
+    async def _hold_in_turn(
+        self, batch: list[EncodedTask], *, again: bool
+    ) -> list[Exception | None]:
         """Accept item by item in order of arrival while each one's team can pay for it."""
         async with self._db.transaction() as connection:
             teams = list({new.task.team_id for new in batch})
@@ -134,7 +138,7 @@ class PostgresTasks:
                     verdicts[new.task.id] = _Short(left)
             if fitting:
                 rows = await connection.fetch(sql.ACCEPT, *_accept_columns(fitting))
-                verdicts.update((row["id"], _verdict(row, again=False)) for row in rows)
+                verdicts.update((row["id"], _verdict(row, again=again)) for row in rows)
         return [verdicts[new.task.id] for new in batch]
 
     # --- save and settle -------------------------------------------------------------------
@@ -286,6 +290,8 @@ def _named(verdict: Exception | None, task: Task) -> Exception | None:
             f"This request needs {format_micro(task.hold)} credits; "
             f"{format_micro(verdict.available)} are available."
         )
+    if isinstance(verdict, asyncpg.UniqueViolationError):
+        return TaskIdTaken()
     return verdict
 
 
