@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import assert_never
 from uuid import uuid4
 
 import structlog
@@ -272,6 +273,8 @@ class Advance:
                 case Delivered():
                     event = await self._delivered(visit.task, attempt, answer)
                     await self._observe(visit.task, attempt, Signal(SignalKind.GOOD))
+                case _:
+                    assert_never(answer)
         except UpstreamError as error:
             if error.sent is not Sent.REFUSED:
                 missed = PollMissed(error.code == "task_unknown", now_ms)

@@ -194,7 +194,8 @@ class Usage(Protocol):
         self, by: str, since_ms: int, until_ms: int, team_id: str | None = None
     ) -> Sequence[UsageSum]:
         """Give what was charged and what it cost by ``team``, ``key``, ``model``, ``upstream``
-        or ``day``, for tasks that ended in the range."""
+        or ``day``, for tasks that ended in the range.
+        """
         ...
 
 

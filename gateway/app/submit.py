@@ -96,7 +96,7 @@ class Submit:
         circuits = await self.health.circuits()
         in_flight = await self.budgets.in_flight()
         route = rank(request, catalog, circuits, in_flight, self.clock.now_ms())
-        if route.problems:
+        if not route.candidates and route.problems:
             raise InvalidRequest(*route.problems)
         if not route.candidates and route.retry_at_ms is None:
             raise NoHealthyUpstream(f"No upstream can serve {model.id!r} right now.")
@@ -130,20 +130,29 @@ class Submit:
         """
         plan = await self.plan(draft)
         now_ms = self.clock.now_ms()
-        for tries_left in range(ID_TRIES - 1, -1, -1):
-            task = self._task(principal, dialect, draft, plan, now_ms)
-            try:
-                await self.tasks.accept(NewTask(task, plan.request, draft.callback))
-                break
-            except TaskIdTaken:
-                if not tries_left:
-                    raise
+        task = await self._accepted(principal, dialect, draft, plan, now_ms)
         try:
             await self.live.enqueue(task, now_ms)
         except Unavailable:
             # Postgres has it; the sweeper indexes it when Valkey is back.
             log.warning("enqueue_failed", task_id=task.id)
         return task
+
+    async def _accepted(
+        self, principal: Principal, dialect: str, draft: Draft, plan: Plan, now_ms: int
+    ) -> Task:
+        """Store the task under an id that nobody has; the printed formats are short on entropy."""
+        tries_left = ID_TRIES
+        while True:
+            task = self._task(principal, dialect, draft, plan, now_ms)
+            tries_left -= 1
+            try:
+                await self.tasks.accept(NewTask(task, plan.request, draft.callback))
+            except TaskIdTaken:
+                if not tries_left:
+                    raise
+            else:
+                return task
 
     def _task(
         self, principal: Principal, dialect: str, draft: Draft, plan: Plan, now_ms: int

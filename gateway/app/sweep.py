@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 import structlog
@@ -19,14 +20,22 @@ INTENT_GRACE_MS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """Rebuilds the index; harmless to run anywhere, any number of times."""
+    """Rebuilds the index; harmless to run anywhere, any number of times.
+
+    ``alone`` gives a lock over all processes: one sweep at a time is enough.
+    """
 
     tasks: TaskStore
     live: LiveTasks
     clock: Clock
+    alone: Callable[[], AbstractAsyncContextManager[bool]]
 
     async def run(self) -> int:
         """Index every unfinished task that is missing; gives how many were added."""
+        async with self.alone() as mine:
+            return await self._run() if mine else 0
+
+    async def _run(self) -> int:
         added, after_id = 0, ""
         while page := await self.tasks.unfinished(after_id, PAGE):
             added += await self._index(page)

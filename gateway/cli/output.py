@@ -18,31 +18,29 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text
 def fail(message: str, *, as_json: bool = False) -> NoReturn:
     """Print why a command failed on standard error and exit with 1."""
     if as_json:
-        print(json.dumps({"error": message}), file=sys.stderr)  # noqa: T201 - the CLI's output
+        print(json.dumps({"error": message}), file=sys.stderr)
     else:
-        print(f"gateway: {message}", file=sys.stderr)  # noqa: T201 - the CLI's output
+        print(f"gateway: {message}", file=sys.stderr)
     raise typer.Exit(1)
 
 
 def show(data: Any, *, as_json: bool, text: str | None = None) -> None:
     """Print a result: as JSON, or as ``text`` (default: the fields of a mapping, a line each)."""
     if as_json:
-        print(json.dumps(data, ensure_ascii=False))  # noqa: T201 - the CLI's output
+        print(json.dumps(data, ensure_ascii=False))
         return
     if text is None:
         text = _lines(data)
-    print(text)  # noqa: T201 - the CLI's output
+    print(text)
 
 
-def show_table(
-    rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool
-) -> None:
+def show_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
     """Print rows: a JSON list, or a table of the named columns."""
     if as_json:
-        print(json.dumps(list(rows), ensure_ascii=False))  # noqa: T201 - the CLI's output
+        print(json.dumps(list(rows), ensure_ascii=False))
         return
-    from rich.console import Console  # noqa: PLC0415 - costs start-up time
-    from rich.table import Table  # noqa: PLC0415
+    from rich.console import Console
+    from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
     for column in columns:
@@ -63,9 +61,9 @@ def _lines(data: Mapping[str, Any]) -> str:
 
 def run(work: Coroutine[Any, Any, T], *, as_json: bool = False) -> T:
     """Run a command's coroutine; known errors become one line and exit code 1."""
-    from gateway.domain.errors import GatewayError  # noqa: PLC0415 - costs start-up time
-    from gateway.embedded import EmbeddedEngineError  # noqa: PLC0415
-    from gateway.settings import SettingsError  # noqa: PLC0415
+    from gateway.domain.errors import GatewayError
+    from gateway.embedded import EmbeddedEngineError
+    from gateway.settings import SettingsError
 
     try:
         return asyncio.run(work)

@@ -14,14 +14,14 @@ Config = Annotated[
 ]
 Host = Annotated[str | None, typer.Option("--host", help="Address to listen on.")]
 Port = Annotated[int | None, typer.Option("--port", help="Port to listen on.")]
-Tied = Annotated[
-    bool, typer.Option("--tied", hidden=True, help="Stop when standard input closes.")
-]
+Tied = Annotated[bool, typer.Option("--tied", hidden=True, help="Stop when standard input closes.")]
 
 
-def up(config: Config = None, host: Host = None, port: Port = None, as_json: AsJson = False) -> None:
+def up(
+    config: Config = None, host: Host = None, port: Port = None, as_json: AsJson = False
+) -> None:
     """Run everything on this machine: engines, migrations, API, worker, and a demo without --config."""
-    from gateway.cli.up import run_up  # noqa: PLC0415 - `--help` must stay quick
+    from gateway.cli.up import run_up
 
     run(run_up(config=config, host=host, port=port, as_json=as_json), as_json=as_json)
 
@@ -34,14 +34,14 @@ def api(
     as_json: AsJson = False,
 ) -> None:
     """Serve the HTTP API. Any number of these share one Postgres and one Valkey."""
-    from gateway.cli.processes import run_api  # noqa: PLC0415
+    from gateway.cli.processes import run_api
 
     run_api(config=config, host=host, port=port, tied=tied, as_json=as_json)
 
 
 def worker(config: Config = None, tied: Tied = False, as_json: AsJson = False) -> None:
     """Work on tasks: submit, poll, settle, call back. Any number of these may run."""
-    from gateway.cli.processes import run_worker  # noqa: PLC0415
+    from gateway.cli.processes import run_worker
 
     run_worker(config=config, tied=tied, as_json=as_json)
 
@@ -58,6 +58,6 @@ def simulate(
     as_json: AsJson = False,
 ) -> None:
     """Serve every provider's API with drawn pictures, scripted failures and a bill."""
-    from gateway.cli.processes import run_simulator  # noqa: PLC0415
+    from gateway.cli.processes import run_simulator
 
     run_simulator(host=host, work_ms=latency_ms, ports=ports, tied=tied, as_json=as_json)

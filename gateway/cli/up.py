@@ -18,6 +18,7 @@ from typing import Any
 from urllib.request import ProxyHandler, build_opener
 
 from gateway.cli.banner import show_banner
+from gateway.cli.files import write_secret
 from gateway.cli.output import fail
 from gateway.domain.errors import Unavailable
 from gateway.embedded import Engines, attached, watch
@@ -87,7 +88,7 @@ class Supervisor:
                 child.restarts = 0
             pause = RESTART_PAUSES_S[min(child.restarts, len(RESTART_PAUSES_S) - 1)]
             child.restarts += 1
-            print(  # noqa: T201 - the CLI's output
+            print(
                 f"gateway: {child.name} ended with {code}; starting it again in {pause} s",
                 file=sys.stderr,
             )
@@ -125,7 +126,7 @@ async def run_up(*, config: Path | None, host: str | None, port: int | None, as_
 
 
 async def _serve(settings: Settings, engines: Engines, *, as_json: bool) -> None:
-    from gateway.cli.demo import prepare  # noqa: PLC0415 - after the engines are up
+    from gateway.cli.demo import prepare
 
     environment = _environment(settings, engines)
     demo = await prepare(settings, environment)
@@ -186,13 +187,6 @@ def admin_key(settings: Settings) -> str:
     return text
 
 
-def write_secret(path: Path, text: str) -> None:
-    """Write a file that only its owner can read."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(fd, "w") as file:
-        file.write(text + "\n")
-
-
 def _wait_ready(settings: Settings, stopping: asyncio.Event) -> bool:
     """Poll /readyz until it says yes; False when the time is over or a stop was asked for."""
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104
@@ -224,7 +218,7 @@ def _refuse_taken_port(settings: Settings) -> None:
 @contextlib.contextmanager
 def _one_per_directory(data_dir: Path) -> Iterator[None]:
     """Refuse a second `up` on the same data directory; the lock goes with the process."""
-    import fcntl  # noqa: PLC0415 - POSIX only, like the embedded engines
+    import fcntl
 
     with (data_dir / "up.lock").open("w") as file:
         try:

@@ -1,0 +1,111 @@
+"""The demo of `gateway up` without --config: simulated vendors, a team, a key, credits."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from gateway.cli.files import write_secret
+from gateway.domain.money import MICRO
+from gateway.settings import Settings
+from gateway.wiring import open_books
+
+DEMO_TEAM = "demo"
+DEMO_CREDITS = 1_000 * MICRO
+HOST = "127.0.0.1"
+# Where a vendor's version segment ends, where that is not /v1.
+BASE_PATHS = {"dashscope": "/api/v1", "fal": ""}
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """What the banner shows. ``simulator`` is its command line, None with the operator's own
+    configuration; ``key`` is the demo key's text.
+    """
+
+    simulator: tuple[str, ...] | None = None
+    key: str | None = None
+    ports: Mapping[str, int] | None = None
+
+
+async def prepare(settings: Settings, environment: dict[str, str]) -> Demo:
+    """Migrate, and without a configuration set the demo up; adds to the children's environment."""
+    from gateway.stores.postgres import migrate
+
+    database_url = environment.get("GATEWAY_DATABASE_URL") or (
+        settings.database_url.get_secret_value() if settings.database_url else ""
+    )
+    await asyncio.to_thread(migrate.upgrade, database_url)
+    if settings.config is not None:
+        return Demo()
+    folder = settings.data_dir / "demo"
+    folder.mkdir(exist_ok=True)
+    ports = _ports(folder / "ports.json")
+    config = folder / "gateway.toml"
+    config.write_text(_configuration(ports), encoding="utf-8")
+    environment["GATEWAY_CONFIG"] = str(config.resolve())
+    key = await _team_and_key(settings, database_url, folder / "demo.key")
+    simulator = ("simulate", "--ports", str((folder / "ports.json").resolve()))
+    return Demo(simulator, key, ports)
+
+
+def _configuration(ports: Mapping[str, int]) -> str:
+    """Give the demo's `gateway.toml`: the built-in one with the simulator's addresses."""
+    lines = []
+    text = files("gateway.catalog").joinpath("demo.toml").read_text(encoding="utf-8")
+    for line in text.splitlines():
+        lines.append(line)
+        if line.startswith("[upstreams."):
+            name = line.removeprefix("[upstreams.").removesuffix("]")
+            lines.append(f'base_url = "http://{HOST}:{ports[name]}{BASE_PATHS.get(name, "/v1")}"')
+    return "\n".join(lines) + "\n"
+
+
+def _ports(path: Path) -> dict[str, int]:
+    """Give the simulator's ports: those of the last run where they are free, else new ones."""
+    from gateway.simulator import DEFAULT_PORTS
+
+    wanted = dict(DEFAULT_PORTS)
+    if path.exists():
+        wanted |= json.loads(path.read_text())
+    ports = {name: port if _is_free(port) else _free_port() for name, port in wanted.items()}
+    path.write_text(json.dumps(ports))
+    return ports
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def _team_and_key(settings: Settings, database_url: str, path: Path) -> str:
+    """Give the demo key, with its team and credits made on first use."""
+    async with open_books(settings, database_url) as books:
+        if path.exists():
+            text = path.read_text().strip()
+            if await books.keys.principal(text) is not None:
+                return text
+        team = await books.ledger.team_named(DEMO_TEAM)
+        if team is None:
+            team = await books.ledger.create_team(DEMO_TEAM)
+            await books.ledger.grant(team.id, DEMO_CREDITS, "demo credits")
+        _, text = await books.keys.create(team.id, "demo")
+    write_secret(path, text)
+    return text

@@ -1,0 +1,129 @@
+"""`gateway doctor`: what an operator would check by hand, in the order things break."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from typing import Any
+
+from gateway import catalog as catalogue
+from gateway.domain.errors import GatewayError, Unavailable
+from gateway.embedded import EmbeddedEngineError, attached
+from gateway.settings import Settings, SettingsError, load_settings
+from gateway.stores.postgres import migrate
+from gateway.stores.postgres.database import Database
+from gateway.stores.valkey.connection import Valkey
+from gateway.wiring import open_books
+
+Finding = dict[str, Any]
+
+
+async def examine(*, quick: bool) -> list[Finding]:
+    """Run the checks and give one finding each: ``check``, ``ok``, ``detail``.
+
+    ``quick`` asks only whether the engines answer; it starts none.
+    """
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        return [_finding("environment", ok=False, detail=str(error))]
+    with ExitStack() as stack:
+        try:
+            database_url, redis_url = _engines(settings, stack)
+        except EmbeddedEngineError as error:
+            return [_finding("engines", ok=False, detail=str(error))]
+        findings = [
+            await _check("postgres", lambda: _postgres(database_url)),
+            await _check("valkey", lambda: _valkey(redis_url)),
+        ]
+        if not quick:
+            findings = [_machine(), *findings]
+            findings.append(await _check("schema", lambda: _schema(database_url)))
+            findings.append(_catalogue(settings))
+            findings.append(await _check("ledger", lambda: _ledger(settings, database_url)))
+    return findings
+
+
+def _engines(settings: Settings, stack: ExitStack) -> tuple[str, str]:
+    engines = stack.enter_context(
+        attached(
+            settings.data_dir,
+            postgres=settings.database_url is None,
+            valkey=settings.redis_url is None,
+        )
+    )
+    database_url = engines.postgres.url if engines.postgres else ""
+    redis_url = engines.valkey.url if engines.valkey else ""
+    if settings.database_url:
+        database_url = settings.database_url.get_secret_value()
+    if settings.redis_url:
+        redis_url = settings.redis_url.get_secret_value()
+    return database_url, redis_url
+
+
+async def _check(name: str, work: Callable[[], Awaitable[str]]) -> Finding:
+    try:
+        async with asyncio.timeout(10):
+            return _finding(name, ok=True, detail=await work())
+    except TimeoutError:
+        return _finding(name, ok=False, detail="no answer within 10 s")
+    except (GatewayError, ValueError) as error:
+        return _finding(name, ok=False, detail=str(error))
+
+
+def _finding(name: str, *, ok: bool, detail: str) -> Finding:
+    return {"check": name, "ok": ok, "detail": detail}
+
+
+def _machine() -> Finding:
+    detail = f"Python {platform.python_version()} on {sys.platform}, {os.cpu_count()} cores"
+    return _finding("machine", ok=sys.version_info >= (3, 11), detail=detail)
+
+
+async def _postgres(url: str) -> str:
+    database = Database(url)
+    await database.connect()
+    try:
+        rows = await database.read("SHOW server_version")
+    finally:
+        await database.close()
+    return f"PostgreSQL {rows[0][0]}"
+
+
+async def _valkey(url: str) -> str:
+    valkey = Valkey(url)
+    try:
+        text = (await valkey.execute("INFO", "server")).decode()
+    finally:
+        await valkey.aclose()
+    facts = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    name = "Valkey" if "valkey_version" in facts else "Redis"
+    return f"{name} {facts.get('valkey_version') or facts.get('redis_version')}"
+
+
+async def _schema(url: str) -> str:
+    version = await asyncio.to_thread(migrate.current, url)
+    if not version.is_current:
+        raise Unavailable(f"schema {version.revision or 'missing'}; run `gateway migrate`")
+    return f"revision {version.revision}"
+
+
+def _catalogue(settings: Settings) -> Finding:
+    report = catalogue.check(settings.config, os.environ)
+    if report.catalog is None:
+        detail = f"{len(report.problems)} problems; run `gateway catalog check`"
+        return _finding("catalogue", ok=False, detail=detail)
+    detail = f"{len(report.catalog.upstreams)} upstreams, {len(report.warnings)} warnings"
+    return _finding("catalogue", ok=True, detail=detail)
+
+
+async def _ledger(settings: Settings, url: str) -> str:
+    async with open_books(settings, url) as books:
+        report = await books.ledger.verify()
+    if not report.is_sound:
+        raise Unavailable(f"{len(report.violations)} violations; run `gateway ledger verify`")
+    return f"{report.transfers} transfers, clean"

@@ -1,0 +1,104 @@
+"""`gateway key …`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from gateway.cli.output import AsJson, fail, run, show, show_table
+
+key = typer.Typer(no_args_is_help=True, help="API keys: who calls.")
+
+KeyId = Annotated[str, typer.Argument(help="The key's id, as `key list` shows it.")]
+
+
+@key.command("create")
+def create(
+    team: Annotated[str, typer.Option("--team", help="The team that pays.")],
+    name: Annotated[str, typer.Option("--name", help="What the key is for.")] = "",
+    mode: Annotated[
+        str, typer.Option("--mode", help="Default answer mode: auto, sync or async.")
+    ] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Create a key. Its text is shown once and never again."""
+    made = run(_create(team, name, mode), as_json=as_json)
+    if made is None:
+        fail(f"there is no team {team!r}", as_json=as_json)
+    show(made, as_json=as_json)
+
+
+async def _create(team: str, name: str, mode: str) -> dict[str, Any] | None:
+    from gateway.cli.database import books
+
+    async with books() as opened:
+        found = await opened.ledger.team_named(team)
+        if found is None:
+            return None
+        made, text = await opened.keys.create(found.id, name, default_mode=mode)
+        return {"id": made.id, "key": text, "team": found.name, "name": made.name}
+
+
+@key.command("list")
+def list_keys(
+    team: Annotated[str | None, typer.Option("--team", help="Only this team's keys.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List keys, revoked ones included."""
+    rows = run(_list(team), as_json=as_json)
+    if rows is None:
+        fail(f"there is no team {team!r}", as_json=as_json)
+    columns = ("id", "team", "name", "ends_with", "mode", "created_at", "expires_at", "revoked_at")
+    show_table(rows, columns, as_json=as_json)
+
+
+async def _list(team: str | None) -> list[dict[str, Any]] | None:
+    from gateway.cli.database import books
+    from gateway.cli.views import key_view
+
+    async with books() as opened:
+        team_id = None
+        if team is not None:
+            found = await opened.ledger.team_named(team)
+            if found is None:
+                return None
+            team_id = found.id
+        return [key_view(one) for one in await opened.keys.keys(team_id)]
+
+
+@key.command("revoke")
+def revoke(key_id: KeyId, as_json: AsJson = False) -> None:
+    """End a key at once."""
+    show(run(_revoke(key_id), as_json=as_json), as_json=as_json)
+
+
+async def _revoke(key_id: str) -> dict[str, Any]:
+    from gateway.cli.database import books
+    from gateway.cli.views import key_view
+
+    async with books() as opened:
+        return key_view(await opened.keys.revoke(key_id))
+
+
+@key.command("rotate")
+def rotate(
+    key_id: KeyId,
+    overlap_hours: Annotated[
+        float, typer.Option("--overlap-hours", min=0, help="How long the old key goes on working.")
+    ] = 24.0,
+    as_json: AsJson = False,
+) -> None:
+    """Make a new key like this one; the old one ends after the overlap."""
+    show(run(_rotate(key_id, int(overlap_hours * 3_600_000)), as_json=as_json), as_json=as_json)
+
+
+async def _rotate(key_id: str, overlap_ms: int) -> dict[str, Any]:
+    from gateway.cli.database import books
+    from gateway.cli.views import time_text
+
+    async with books() as opened:
+        made, text = await opened.keys.rotate(key_id, overlap_ms)
+        old = await opened.keys.key(key_id)
+        view = {"id": made.id, "key": text, "team": made.team_name, "name": made.name}
+        return {**view, "replaces": key_id, "old_key_ends_at": time_text(old.expires_ms)}

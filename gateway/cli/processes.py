@@ -1,0 +1,177 @@
+"""The processes behind `api`, `worker` and `simulate`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import threading
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+import uvloop
+from fastapi import FastAPI
+
+from gateway.cli.output import fail, show
+from gateway.domain.errors import GatewayError, Unavailable
+from gateway.embedded import EmbeddedEngineError, attached
+from gateway.http.app import create_app
+from gateway.logs import configure_logging
+from gateway.settings import Settings, SettingsError, load_settings
+from gateway.simulator import DEFAULT_PORTS, SimulatorConfig, run
+from gateway.wiring import Gateway, open_gateway, reload_on_signal
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterator
+    from types import FrameType
+
+GRACE_S = 8
+KEEPALIVE_S = 75
+BACKLOG = 2048
+
+
+@contextmanager
+def _engines(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Give the database and Valkey URLs, embedded engines started where none are configured."""
+    need_postgres, need_valkey = settings.database_url is None, settings.redis_url is None
+    with attached(settings.data_dir, postgres=need_postgres, valkey=need_valkey) as engines:
+        database_url = (
+            settings.database_url.get_secret_value()
+            if settings.database_url
+            else engines.postgres.url  # type: ignore[union-attr] - embedded when not configured
+        )
+        redis_url = (
+            settings.redis_url.get_secret_value() if settings.redis_url else engines.valkey.url  # type: ignore[union-attr] - embedded when not configured
+        )
+        yield database_url, redis_url
+
+
+def _run(
+    work: Callable[[Settings, str, str], Coroutine[Any, Any, None]],
+    *,
+    tied: bool,
+    as_json: bool,
+    **options: object,
+) -> None:
+    try:
+        settings = load_settings(**options)
+        configure_logging(settings.log_format)
+        if tied:
+            _stop_with_parent()
+        with _engines(settings) as (database_url, redis_url):
+            uvloop.run(work(settings, database_url, redis_url))
+    except (GatewayError, EmbeddedEngineError, SettingsError) as error:
+        fail(str(error), as_json=as_json)
+
+
+def _stop_with_parent() -> None:
+    """Stop when standard input closes: the supervisor has gone, however it went."""
+
+    def watch() -> None:
+        while os.read(0, 1):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="parent watch", daemon=True).start()
+
+
+def run_api(
+    *, config: Path | None, host: str | None, port: int | None, tied: bool, as_json: bool
+) -> None:
+    """Serve HTTP until SIGTERM or SIGINT."""
+    _run(_serve_api, tied=tied, as_json=as_json, config=config, host=host, port=port)
+
+
+class _Server(uvicorn.Server):
+    """Turns readiness off before it stops accepting."""
+
+    def __init__(self, config: uvicorn.Config, draining: asyncio.Event) -> None:
+        super().__init__(config)
+        self._draining = draining
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._draining.set()
+        super().handle_exit(sig, frame)
+
+
+async def _serve_api(settings: Settings, database_url: str, redis_url: str) -> None:
+    draining = asyncio.Event()
+    listener = _listen(settings)
+    async with open_gateway(settings, database_url=database_url, redis_url=redis_url) as gateway:
+        _on_hangup(gateway)
+
+        @asynccontextmanager
+        async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
+            yield
+
+        app = create_app(gateway.core, draining=draining, lifespan=lifespan)
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=KEEPALIVE_S,
+            timeout_graceful_shutdown=GRACE_S,
+            backlog=BACKLOG,
+            ws="none",
+        )
+        await _Server(config, draining).serve(sockets=[listener])
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """Open the listening socket. Raises Unavailable when the address is taken."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        reason = error.strerror or str(error)
+        raise Unavailable(f"cannot listen on {settings.host}:{settings.port}: {reason}") from None
+    listener.listen(BACKLOG)
+    listener.setblocking(False)
+    return listener
+
+
+def _on_hangup(gateway: Gateway) -> None:
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, reload_on_signal, gateway.configuration)
+
+
+def run_worker(*, config: Path | None, tied: bool, as_json: bool) -> None:
+    """Work until SIGTERM or SIGINT, then drain."""
+    _run(_serve_worker, tied=tied, as_json=as_json, config=config)
+
+
+async def _serve_worker(settings: Settings, database_url: str, redis_url: str) -> None:
+    async with open_gateway(settings, database_url=database_url, redis_url=redis_url) as gateway:
+        _on_hangup(gateway)
+        worker = gateway.worker()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, worker.stop)
+        await worker.run()
+
+
+def run_simulator(
+    *, host: str, work_ms: int, ports: Path | None, tied: bool, as_json: bool
+) -> None:
+    """Serve the simulated vendors until SIGTERM or SIGINT."""
+    configure_logging()
+    if tied:
+        _stop_with_parent()
+    table = json.loads(ports.read_text()) if ports else DEFAULT_PORTS
+    config = SimulatorConfig(host=host, ports=table, work_ms=(work_ms // 2, work_ms))
+    if not tied:
+        urls = {name: f"http://{host}:{port}" for name, port in table.items()}
+        show(urls, as_json=as_json)
+    try:
+        uvloop.run(run(config))
+    except OSError as error:
+        fail(f"cannot listen: {error.strerror or error}", as_json=as_json)

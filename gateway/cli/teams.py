@@ -1,0 +1,105 @@
+"""`gateway team …` and `gateway credits …`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from gateway.cli.output import AsJson, fail, run, show, show_table
+
+team = typer.Typer(no_args_is_help=True, help="Teams: who pays.")
+credits_group = typer.Typer(no_args_is_help=True, help="Credits: what teams pay with.")
+
+TeamName = Annotated[str, typer.Option("--team", help="The team's name.")]
+
+
+@team.command("create")
+def create(
+    name: Annotated[str, typer.Argument(help="Unique name of the team.")], as_json: AsJson = False
+) -> None:
+    """Create a team without credits."""
+    show(run(_create(name), as_json=as_json), as_json=as_json)
+
+
+async def _create(name: str) -> dict[str, Any]:
+    from gateway.cli.database import books
+    from gateway.cli.views import team_view
+
+    async with books() as opened:
+        return team_view(await opened.ledger.create_team(name))
+
+
+@team.command("show")
+def show_team(
+    name: Annotated[str, typer.Argument(help="The team's name.")], as_json: AsJson = False
+) -> None:
+    """Show a team with its balance and its webhook secret."""
+    found = run(_team(name), as_json=as_json)
+    if found is None:
+        fail(f"there is no team {name!r}", as_json=as_json)
+    show(found, as_json=as_json)
+
+
+async def _team(name: str) -> dict[str, Any] | None:
+    from gateway.cli.database import books
+    from gateway.cli.views import team_view
+
+    async with books() as opened:
+        found = await opened.ledger.team_named(name)
+        return None if found is None else team_view(found)
+
+
+@team.command("list")
+def list_teams(as_json: AsJson = False) -> None:
+    """List all teams."""
+    rows = run(_teams(), as_json=as_json)
+    columns = ("name", "balance", "held", "available", "id")
+    show_table(rows, columns, as_json=as_json)
+
+
+async def _teams() -> list[dict[str, Any]]:
+    from gateway.cli.database import books
+    from gateway.cli.views import team_view
+
+    async with books() as opened:
+        return [team_view(found, secret=False) for found in await opened.ledger.teams()]
+
+
+@credits_group.command("grant")
+def grant(
+    amount: Annotated[str, typer.Argument(help="Credits, a decimal number such as 100 or 2.5.")],
+    team: TeamName,
+    reference: Annotated[
+        str | None, typer.Option("--reference", help="Why, for finance: an invoice number.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add credits to a team."""
+    from gateway.domain.money import parse_micro
+
+    try:
+        micro = parse_micro(amount)
+    except ValueError as error:
+        fail(f"AMOUNT: {error}", as_json=as_json)
+    if micro <= 0:
+        fail("AMOUNT must be more than 0", as_json=as_json)
+    granted = run(_grant(team, micro, reference), as_json=as_json)
+    if granted is None:
+        fail(f"there is no team {team!r}", as_json=as_json)
+    show(granted, as_json=as_json)
+
+
+async def _grant(name: str, micro: int, reference: str | None) -> dict[str, Any] | None:
+    from gateway.cli.database import books
+    from gateway.cli.views import team_view
+    from gateway.domain.money import format_micro
+
+    async with books() as opened:
+        found = await opened.ledger.team_named(name)
+        if found is None:
+            return None
+        transfer = await opened.ledger.grant(found.id, micro, reference)
+        after = await opened.ledger.team(found.id)
+        view = team_view(after or found, secret=False)
+        return {"granted": format_micro(micro), "transfer": str(transfer.id), **view}

@@ -1,0 +1,153 @@
+"""`gateway migrate | doctor`, and the groups `catalog`, `ledger`, `task`, `upstream`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gateway.cli.output import AsJson, fail, run, show, show_table
+
+catalog = typer.Typer(no_args_is_help=True, help="Models, offers and prices.")
+ledger = typer.Typer(no_args_is_help=True, help="The ledger of credits.")
+task = typer.Typer(no_args_is_help=True, help="Single tasks.")
+upstream = typer.Typer(no_args_is_help=True, help="Configured vendor accounts.")
+
+Config = Annotated[
+    Path | None, typer.Option("--config", help="The operator's gateway.toml (GATEWAY_CONFIG).")
+]
+
+
+def migrate(as_json: AsJson = False) -> None:
+    """Bring the database to this version's schema."""
+    show(run(_migrate(), as_json=as_json), as_json=as_json)
+
+
+async def _migrate() -> dict[str, Any]:
+    import asyncio
+
+    from gateway.cli.database import database_of
+    from gateway.settings import load_settings
+    from gateway.stores.postgres import migrate as migration
+
+    with database_of(load_settings()) as url:
+        await asyncio.to_thread(migration.upgrade, url)
+        version = await asyncio.to_thread(migration.current, url)
+    return {"revision": version.revision, "current": version.is_current}
+
+
+def doctor(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Only whether the engines answer (health checks).")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check the environment, the engines, the schema, the catalogue and the ledger."""
+    from gateway.cli.doctor import examine
+
+    rows = run(examine(quick=quick), as_json=as_json)
+    show_table(rows, ("check", "ok", "detail"), as_json=as_json)
+    if not all(row["ok"] for row in rows):
+        raise typer.Exit(1)
+
+
+@catalog.command("check")
+def check(config: Config = None, as_json: AsJson = False) -> None:
+    """Explain every problem of the configuration at once, then what is merely odd."""
+    from gateway import catalog as catalogue
+    from gateway.settings import SettingsError, load_settings
+
+    try:
+        settings = load_settings(config=config)
+    except SettingsError as error:
+        fail(str(error), as_json=as_json)
+    report = catalogue.check(settings.config, os.environ)
+    found = [("problem", *pair) for pair in report.problems]
+    found += [("warning", *pair) for pair in report.warnings]
+    rows = [{"kind": kind, "where": where, "message": text} for kind, where, text in found]
+    if rows or as_json:
+        show_table(rows, ("kind", "where", "message"), as_json=as_json)
+    else:
+        show({}, as_json=False, text="The configuration is fine.")
+    if report.problems:
+        raise typer.Exit(1)
+
+
+@ledger.command("verify")
+def verify(as_json: AsJson = False) -> None:
+    """Prove the ledger: sums, projections, one resolution per task. Exit code 1 if it is wrong."""
+    report = run(_verify(), as_json=as_json)
+    if as_json:
+        show(report, as_json=True)
+    elif report["ok"]:
+        show({}, as_json=False, text=f"The ledger is clean ({report['transfers']} transfers).")
+    else:
+        show_table(report["violations"], ("rule", "subject", "detail"), as_json=False)
+    if not report["ok"]:
+        raise typer.Exit(1)
+
+
+async def _verify() -> dict[str, Any]:
+    from gateway.cli.database import books
+    from gateway.cli.views import report_view
+
+    async with books() as opened:
+        return report_view(await opened.ledger.verify())
+
+
+@task.command("show")
+def show_task(
+    task_id: Annotated[str, typer.Argument(metavar="ID", help="The task's id.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show a task with its attempts, transfers and callbacks."""
+    found = run(_task(task_id), as_json=as_json)
+    if found is None:
+        fail(f"there is no task {task_id!r}", as_json=as_json)
+    if as_json:
+        show(found, as_json=True)
+        return
+    plain = {k: v for k, v in found.items() if k not in ("attempts", "transfers", "callbacks")}
+    show(plain, as_json=False)
+    for name in ("attempts", "transfers", "callbacks"):
+        if found[name]:
+            show({}, as_json=False, text=f"\n{name}")
+            show_table(found[name], tuple(found[name][0]), as_json=False)
+
+
+async def _task(task_id: str) -> dict[str, Any] | None:
+    from gateway.cli.database import books
+    from gateway.cli.views import task_view
+
+    async with books() as opened:
+        found = await opened.tasks.get(task_id)
+        if found is None:
+            return None
+        transfers = tuple(await opened.ledger.transfers_of(task_id))
+        return task_view(found, transfers, await opened.outbox.of_task(task_id))
+
+
+@upstream.command("list")
+def list_upstreams(config: Config = None, as_json: AsJson = False) -> None:
+    """List the configured upstreams with their offers."""
+    from gateway.domain.errors import ConfigError
+    from gateway.settings import SettingsError, load_settings
+    from gateway.wiring import load_catalog
+
+    try:
+        configured = load_catalog(load_settings(config=config))
+    except (ConfigError, SettingsError) as error:
+        fail(str(error), as_json=as_json)
+    offers = [offer for group in configured.offers.values() for offer in group]
+    rows = [
+        {
+            "name": one.name,
+            "adapter": one.adapter,
+            "base_url": one.base_url,
+            "models": ", ".join(sorted(o.model for o in offers if o.upstream == one.name)),
+        }
+        for one in configured.upstreams.values()
+    ]
+    show_table(rows, ("name", "adapter", "base_url", "models"), as_json=as_json)

@@ -1,0 +1,134 @@
+"""Records as `--json` shows them; amounts are decimal strings (⚑ §6)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from gateway.domain.access import ApiKey, Team
+from gateway.domain.ledger import LedgerReport, Transfer
+from gateway.domain.money import format_micro
+from gateway.domain.task import Attempt, Task
+from gateway.stores.postgres.outbox import CallbackLog
+
+
+def time_text(ms: int | None) -> str | None:
+    """Give a UTC time as ISO 8601 text."""
+    return None if ms is None else datetime.fromtimestamp(ms / 1000, UTC).isoformat()
+
+
+def team_view(team: Team, *, secret: bool = True) -> dict[str, Any]:
+    """Give a team; its webhook secret only where it is asked for."""
+    view = {
+        "id": team.id,
+        "name": team.name,
+        "balance": format_micro(team.balance),
+        "held": format_micro(team.held),
+        "available": format_micro(team.available),
+    }
+    return {**view, "webhook_secret": team.webhook_secret} if secret else view
+
+
+def key_view(key: ApiKey) -> dict[str, Any]:
+    """Give a key without its text."""
+    return {
+        "id": key.id,
+        "team": key.team_name,
+        "name": key.name,
+        "ends_with": key.last4,
+        "mode": key.default_mode,
+        "created_at": time_text(key.created_ms),
+        "expires_at": time_text(key.expires_ms),
+        "revoked_at": time_text(key.revoked_ms),
+    }
+
+
+def task_view(
+    task: Task, transfers: tuple[Transfer, ...], callbacks: tuple[CallbackLog, ...]
+) -> dict[str, Any]:
+    """Give a task with everything that happened to it."""
+    return {
+        "id": task.id,
+        "status": task.status.value,
+        "progress": task.progress,
+        "team_id": task.team_id,
+        "key_id": task.key_id,
+        "dialect": task.dialect,
+        "model": task.model,
+        "requested_model": task.requested_model,
+        "n": task.n,
+        "tier": task.tier,
+        "images": [image.url for image in task.images],
+        "error": {"code": task.error.code, "message": task.error.message} if task.error else None,
+        "credits_reserved": format_micro(task.hold),
+        "credits_charged": format_micro(task.charged),
+        "cost_usd": format_micro(task.cost),
+        "exposure_usd": format_micro(task.exposure),
+        "created_at": time_text(task.created_ms),
+        "deadline_at": time_text(task.deadline_ms),
+        "finished_at": time_text(task.finished_ms),
+        "ignored_params": list(task.ignored),
+        "route": list(task.route),
+        "attempts": [attempt_view(attempt) for attempt in task.attempts],
+        "transfers": [_transfer_view(transfer) for transfer in transfers],
+        "callbacks": [_callback_view(callback) for callback in callbacks],
+    }
+
+
+def attempt_view(attempt: Attempt) -> dict[str, Any]:
+    """Give one attempt."""
+    return {
+        "upstream": attempt.upstream,
+        "upstream_task_id": attempt.upstream_task_id,
+        "outcome": attempt.outcome.value,
+        "reason": attempt.reason,
+        "code": attempt.code,
+        "delivered": attempt.delivered,
+        "polls": attempt.polls,
+        "cost_usd": format_micro(attempt.cost),
+        "exposure_usd": format_micro(attempt.exposure),
+        "started_at": time_text(attempt.started_ms),
+        "finished_at": time_text(attempt.finished_ms),
+    }
+
+
+def _transfer_view(transfer: Transfer) -> dict[str, Any]:
+    return {
+        "id": str(transfer.id),
+        "kind": transfer.kind.value,
+        "credits": format_micro(transfer.amount),
+        "returned": format_micro(transfer.returned),
+        "created_at": time_text(transfer.created_ms),
+    }
+
+
+def _callback_view(callback: CallbackLog) -> dict[str, Any]:
+    return {
+        "id": callback.id,
+        "url": callback.url,
+        "event": callback.event,
+        "state": callback.state,
+        "tries": [
+            {
+                "status": tried.status,
+                "error": tried.error,
+                "started_at": time_text(tried.started_ms),
+                "ms": tried.duration_ms,
+            }
+            for tried in callback.tries
+        ],
+    }
+
+
+def report_view(report: LedgerReport) -> dict[str, Any]:
+    """Give what `gateway ledger verify` found."""
+    return {
+        "ok": report.is_sound,
+        "teams": report.teams,
+        "tasks": report.tasks,
+        "transfers": report.transfers,
+        "violations": [
+            {"rule": found.rule, "subject": found.subject, "detail": found.detail}
+            for found in report.violations
+        ],
+    }

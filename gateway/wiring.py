@@ -1,0 +1,338 @@
+"""The composition root: from settings to running parts. Only here are concrete parts named."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from gateway import catalog as catalogue
+from gateway import upstreams
+from gateway.app.advance import Advance
+from gateway.app.cancel import Cancel
+from gateway.app.core import Core
+from gateway.app.dialect import View
+from gateway.app.pictures import Pictures
+from gateway.app.ports import AssetStore, UpstreamAdapter
+from gateway.app.query import Query
+from gateway.app.results import ResultKeeper
+from gateway.app.submit import Submit
+from gateway.app.sweep import Sweep
+from gateway.callbacks.dispatcher import Dispatcher
+from gateway.callbacks.sender import HttpCallbackSender
+from gateway.catalog.schema import model_view
+from gateway.dialects import DIALECTS
+from gateway.domain.errors import ConfigError
+from gateway.domain.model import Catalog, Upstream
+from gateway.domain.task import Task
+from gateway.egress.clients import callback_client, fetch_client, upstream_client
+from gateway.egress.fetch import GuardedFetcher
+from gateway.egress.inspect import HeaderInspector
+from gateway.http.replies import encode
+from gateway.settings import Settings
+from gateway.stores.objects.assets import open_assets
+from gateway.stores.postgres.assets import PostgresAssets
+from gateway.stores.postgres.database import Database
+from gateway.stores.postgres.engine import make_engine
+from gateway.stores.postgres.keys import PostgresKeys
+from gateway.stores.postgres.ledger import PostgresLedger
+from gateway.stores.postgres.outbox import PostgresOutbox
+from gateway.stores.postgres.tasks import PostgresTasks
+from gateway.stores.postgres.usage import PostgresUsage
+from gateway.stores.postgres.vault import open_vault
+from gateway.stores.valkey.budgets import UpstreamLimits, ValkeyBudgets
+from gateway.stores.valkey.connection import Valkey
+from gateway.stores.valkey.health import ValkeyHealthBoard
+from gateway.stores.valkey.live_tasks import ValkeyLiveTasks
+from gateway.worker import Worker
+
+log = structlog.get_logger(__name__)
+
+HOUR_MS = 3_600_000
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now_ms(self) -> int:
+        """Give UTC milliseconds."""
+        return time.time_ns() // 1_000_000
+
+
+class Configuration:
+    """The catalogue in force and the adapters of its upstreams; both are swapped whole."""
+
+    def __init__(self, load: Callable[[], Catalog]) -> None:
+        """Take what reads the configuration, and read it. Raises ConfigError."""
+        self._load = load
+        self._catalog = load()
+        self._adapters: Mapping[str, UpstreamAdapter] = {}
+        self._built: Mapping[str, Upstream] = {}
+        self._retired: list[UpstreamAdapter] = []
+
+    @property
+    def catalog(self) -> Catalog:
+        """The catalogue in force."""
+        return self._catalog
+
+    @property
+    def adapters(self) -> Mapping[str, UpstreamAdapter]:
+        """One adapter per configured upstream."""
+        return self._adapters
+
+    def build_adapters(self) -> None:
+        """Make adapters for the catalogue in force; those of unchanged upstreams are kept.
+
+        A replaced adapter may be in the middle of a call, so it is closed only at the end.
+        """
+        adapters: dict[str, UpstreamAdapter] = {}
+        for name, upstream in self._catalog.upstreams.items():
+            if self._built.get(name) == upstream:
+                adapters[name] = self._adapters[name]
+            else:
+                client = upstream_client(upstream)
+                adapters[name] = upstreams.build(upstream, client, lambda: int(time.time()))
+        kept = set(map(id, adapters.values()))
+        self._retired += [a for a in self._adapters.values() if id(a) not in kept]
+        self._adapters, self._built = adapters, dict(self._catalog.upstreams)
+
+    def reload(self) -> None:
+        """Read the configuration again; a bad one keeps the old. Raises ConfigError."""
+        self._catalog = self._load()
+        self.build_adapters()
+
+    def limits(self) -> Mapping[str, UpstreamLimits]:
+        """Give the budgets of every upstream account."""
+        return {
+            name: UpstreamLimits(
+                max_in_flight=upstream.max_in_flight,
+                submit_per_second=upstream.submit_per_second,
+                query_per_second=upstream.query_per_second,
+            )
+            for name, upstream in self._catalog.upstreams.items()
+        }
+
+    async def aclose(self) -> None:
+        """Close every adapter."""
+        for adapter in (*self._adapters.values(), *self._retired):
+            await adapter.aclose()
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """The running parts of one process."""
+
+    settings: Settings
+    configuration: Configuration
+    database: Database
+    valkey: Valkey
+    live: ValkeyLiveTasks
+    tasks: PostgresTasks
+    keys: PostgresKeys
+    ledger: PostgresLedger
+    outbox: PostgresOutbox
+    core: Core
+    advance: Advance
+    sweep: Sweep
+    dispatcher: Dispatcher
+
+    def worker(self) -> Worker:
+        """Give the worker of this process."""
+        return Worker(
+            live=self.live,
+            advance=self.advance,
+            sweep=self.sweep,
+            dispatch=self.dispatcher.run,
+            stop_dispatch=self.dispatcher.stop,
+        )
+
+
+def load_catalog(settings: Settings) -> Catalog:
+    """Read the configured catalogue. Raises ConfigError."""
+    return catalogue.load(settings.config, os.environ)
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What commands about teams, keys and money need: Postgres alone."""
+
+    database: Database
+    tasks: PostgresTasks
+    keys: PostgresKeys
+    ledger: PostgresLedger
+    outbox: PostgresOutbox
+
+
+@asynccontextmanager
+async def open_books(settings: Settings, database_url: str) -> AsyncGenerator[Books]:
+    """Open the stores in Postgres. Raises StoreUnavailable and WrongSecretKey."""
+    clock = SystemClock()
+    database = Database(database_url)
+    await database.connect()
+    try:
+        secret = settings.secret_key.get_secret_value() if settings.secret_key else None
+        vault = await open_vault(database, secret)
+        tasks = PostgresTasks(database)
+        yield Books(
+            database,
+            tasks,
+            PostgresKeys(database, clock, vault),
+            PostgresLedger(database, clock, vault),
+            PostgresOutbox(database, clock, vault),
+        )
+        await tasks.close()
+    finally:
+        await database.close()
+
+
+@asynccontextmanager
+async def open_gateway(
+    settings: Settings, *, database_url: str, redis_url: str
+) -> AsyncGenerator[Gateway]:
+    """Open everything a process needs, and close it in order afterwards.
+
+    Raises ConfigError, StoreUnavailable, WrongSecretKey. Valkey may be away.
+    """
+    async with AsyncExitStack() as stack:
+        configuration = Configuration(lambda: load_catalog(settings))
+        configuration.build_adapters()
+        stack.push_async_callback(configuration.aclose)
+        books = await stack.enter_async_context(open_books(settings, database_url))
+        engine = make_engine(database_url)
+        stack.push_async_callback(engine.dispose)
+        valkey = Valkey(redis_url)
+        stack.push_async_callback(valkey.aclose)
+        live = ValkeyLiveTasks(valkey, books.tasks.get, task_ttl_hours=settings.task_ttl_hours)
+        stack.push_async_callback(live.aclose)
+        yield _gateway(settings, configuration, books, PostgresUsage(engine), valkey, live, stack)
+
+
+def _gateway(
+    settings: Settings,
+    configuration: Configuration,
+    books: Books,
+    usage: PostgresUsage,
+    valkey: Valkey,
+    live: ValkeyLiveTasks,
+    stack: AsyncExitStack,
+) -> Gateway:
+    clock = SystemClock()
+    health = ValkeyHealthBoard(valkey)
+    budgets = ValkeyBudgets(valkey, configuration.limits)
+    fetcher = _fetcher(settings, configuration, stack)
+    assets = _assets(settings, books.database, clock)
+    query = Query(books.tasks, live)
+    dispatcher = _dispatcher(settings, books, query, clock, stack)
+    advance = Advance(
+        catalog=lambda: configuration.catalog,
+        adapters=lambda: configuration.adapters,
+        tasks=books.tasks,
+        live=live,
+        health=health,
+        budgets=budgets,
+        results=ResultKeeper(
+            assets=assets,
+            fetcher=fetcher,
+            clock=clock,
+            rehost=settings.asset_store != "off",
+            ttl_ms=settings.task_ttl_hours * HOUR_MS,
+        ),
+        clock=clock,
+        on_settled=lambda task: dispatcher.notify() if task.has_callback else None,
+    )
+    submit = Submit(
+        catalog=lambda: configuration.catalog,
+        tasks=books.tasks,
+        live=live,
+        health=health,
+        budgets=budgets,
+        inspector=HeaderInspector(fetcher),
+        fetcher=fetcher,
+        clock=clock,
+        new_task_id=lambda dialect, now_ms, entropy: DIALECTS[dialect].new_task_id(now_ms, entropy),
+    )
+    core = Core(
+        catalog=lambda: configuration.catalog,
+        dialects=DIALECTS,
+        submit=submit,
+        query=query,
+        cancel=Cancel(query, books.tasks, live, advance),
+        pictures=Pictures(assets, fetcher),
+        keys=books.keys,
+        ledger=books.ledger,
+        usage=usage,
+        assets=assets,
+        clock=clock,
+        model_view=model_view,
+        probes={"postgres": books.database.ping, "valkey": valkey.ping},
+        sync_wait_s=float(settings.sync_wait_seconds),
+        public_url=settings.public_url,
+    )
+    return Gateway(
+        settings=settings,
+        configuration=configuration,
+        database=books.database,
+        valkey=valkey,
+        live=live,
+        tasks=books.tasks,
+        keys=books.keys,
+        ledger=books.ledger,
+        outbox=books.outbox,
+        core=core,
+        advance=advance,
+        sweep=Sweep(books.tasks, live, clock, lambda: books.database.exclusively("sweep")),
+        dispatcher=dispatcher,
+    )
+
+
+def _fetcher(
+    settings: Settings, configuration: Configuration, stack: AsyncExitStack
+) -> GuardedFetcher:
+    client = fetch_client(settings.fetch_allowed_hosts)
+    stack.push_async_callback(client.aclose)
+    return GuardedFetcher(
+        client,
+        fetch_allowed_hosts=settings.fetch_allowed_hosts,
+        callback_allowed_hosts=settings.callback_allowed_hosts,
+        upstreams=lambda: configuration.catalog.upstreams,
+    )
+
+
+def _assets(settings: Settings, database: Database, clock: SystemClock) -> AssetStore:
+    if settings.asset_store == "off":
+        return PostgresAssets(database, clock)
+    return open_assets(settings.asset_store, clock)
+
+
+def _dispatcher(
+    settings: Settings, books: Books, query: Query, clock: SystemClock, stack: AsyncExitStack
+) -> Dispatcher:
+    client = callback_client(settings.callback_allowed_hosts, settings.callback_ca_file)
+    stack.push_async_callback(client.aclose)
+    sender = HttpCallbackSender(client, clock, settings.callback_allowed_hosts)
+
+    async def render(task_id: str) -> bytes | None:
+        task = await books.tasks.get(task_id)
+        return None if task is None else _callback_body(task, settings.base_url, clock)
+
+    return Dispatcher(books.outbox, sender, render, clock)
+
+
+def _callback_body(task: Task, base_url: str, clock: SystemClock) -> bytes:
+    """Give what a query of the task would answer, in the dialect that created it."""
+    view = View(base_url, "", clock.now_ms())
+    return encode(DIALECTS[task.dialect].render_task(task, view).body)
+
+
+def reload_on_signal(configuration: Configuration) -> None:
+    """Reload the configuration; a bad one keeps the old and says why in the log."""
+    try:
+        configuration.reload()
+    except ConfigError as error:
+        log.warning("reload_refused", problems=[f"{w}: {m}" for w, m in error.problems])
+    else:
+        log.info("configuration_reloaded", upstreams=sorted(configuration.catalog.upstreams))
