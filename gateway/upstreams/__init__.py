@@ -52,11 +52,18 @@ def build(
 ) -> UpstreamAdapter:
     """Give the adapter of an upstream; ``now_s`` gives UTC seconds.
 
-    The adapter owns the client from then on: its ``aclose`` closes it. Raises KeyError for an
-    adapter name that is not in ``ADAPTERS``.
+    The adapter owns the client from then on: its ``aclose`` closes it. An upstream configured as
+    ``idempotent_submit`` gets the attempt id as Idempotency-Key whatever its adapter. Raises
+    KeyError for an adapter name that is not in ``ADAPTERS``.
     """
     module = _MODULES[upstream.adapter]
-    http = UpstreamHttp(upstream, client, scheme=module.FACTS.scheme, now_s=now_s)
+    http = UpstreamHttp(
+        upstream,
+        client,
+        scheme=module.FACTS.scheme,
+        idempotent=module.FACTS.idempotent or upstream.idempotent_submit,
+        now_s=now_s,
+    )
     return module.Adapter(http)
 
 

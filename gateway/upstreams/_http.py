@@ -94,8 +94,8 @@ class _Raw:
 class UpstreamHttp:
     """Calls to one upstream under its credentials.
 
-    ``scheme`` stands before the key in the Authorization header; ``now_s`` gives UTC seconds,
-    against which Retry-After dates are measured.
+    ``scheme`` stands before the key in the Authorization header; ``idempotent`` sends the attempt
+    id with paid calls; ``now_s`` gives UTC seconds, against which Retry-After dates are measured.
     """
 
     def __init__(
@@ -104,10 +104,12 @@ class UpstreamHttp:
         client: httpx.AsyncClient,
         *,
         scheme: str,
+        idempotent: bool,
         now_s: Callable[[], int],
     ) -> None:
-        """Take the upstream, the client to send with, and the clock."""
+        """Take the upstream, the client to send with, what its calls carry, and the clock."""
         self.upstream = upstream
+        self._idempotent = idempotent
         self.now_s = now_s
         self._client = client
         self._base = upstream.base_url.rstrip("/")
@@ -122,24 +124,25 @@ class UpstreamHttp:
         body: Mapping[str, Any] | Form,
         errors: ErrorTable,
         *,
+        attempt_id: str,
         headers: Mapping[str, str] | None = None,
         blocking: bool = False,
         bytes_max: int = BODY_BYTES_MAX,
     ) -> Answer:
-        """POST a request for pictures, once.
+        """POST a request for pictures, once. ``attempt_id`` is the Idempotency-Key.
 
         ``blocking``: the answer is the pictures themselves, so it is waited for at least 310 s
-        whatever the upstream's submit timeout.
-        Raises UpstreamError with ``sent=NO`` when nothing can have been accepted, REFUSED when
-        the vendor said no, UNKNOWN when it may have accepted. A 2xx answer may still report an
+        whatever the upstream's submit timeout. ``bytes_max`` bounds the answer. Raises
+        UpstreamError with ``sent=NO`` when nothing can have been accepted, REFUSED when the
+        vendor said no, UNKNOWN when it may have accepted. A 2xx answer may still report an
         error: see `refuse_if_fault`.
         """
         wait_s = self.upstream.submit_timeout_ms / 1000
         if blocking:
             wait_s = max(wait_s, BLOCKING_TIMEOUT_S)
-        raw = await self._send(
-            self._request("POST", path, body, headers, wait_s), wait_s, bytes_max
-        )
+        key = {"idempotency-key": attempt_id} if self._idempotent else {}
+        request = self._request("POST", path, body, key | dict(headers or {}), wait_s)
+        raw = await self._send(request, wait_s, bytes_max)
         parsed = _json_object(raw.content)
         if not 200 <= raw.status < 300:
             raise self._refusal(raw, parsed, errors)
@@ -160,7 +163,7 @@ class UpstreamHttp:
         A 404 is raised with code ``task_unknown``. Every UpstreamError has ``sent=NO``: the
         query failed, which says nothing about the task.
         """
-        request = self._request(method, path, None, None, QUERY_TIMEOUT_S)
+        request = self._request(method, path, None, {}, QUERY_TIMEOUT_S)
         try:
             raw = await self._send(request, QUERY_TIMEOUT_S, BODY_BYTES_MAX)
         except UpstreamError as error:
@@ -209,12 +212,11 @@ class UpstreamHttp:
         method: str,
         path: str,
         body: Mapping[str, Any] | Form | None,
-        headers: Mapping[str, str] | None,
+        headers: Mapping[str, str],
         wait_s: float,
     ) -> httpx.Request:
         """Build a request. Raises UpstreamError when a URL or header cannot carry its text."""
-        sent = {"authorization": self._authorization, "accept": "application/json"}
-        sent.update(headers or {})
+        sent = {"authorization": self._authorization, "accept": "application/json", **headers}
         timeout = httpx.Timeout(wait_s, connect=CONNECT_TIMEOUT_S, pool=CONNECT_TIMEOUT_S)
         content: dict[str, Any] = {}
         if isinstance(body, Form):

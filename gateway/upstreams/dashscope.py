@@ -83,6 +83,7 @@ class Adapter(Base):
             endpoint.path,
             messages_wire(job) if endpoint.messages else plain_wire(job),
             ERRORS,
+            attempt_id=job.attempt_id,
             headers=headers,
             blocking=not endpoint.is_async,
         )

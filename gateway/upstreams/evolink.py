@@ -106,7 +106,7 @@ class Adapter(Base):
             "/images/generations",
             wire_of(job),
             ERRORS,
-            headers={"idempotency-key": job.attempt_id},
+            attempt_id=job.attempt_id,
         )
         task_id = task_id_of(answer.body.get("id"))
         if task_id is not None:

@@ -62,7 +62,9 @@ class Adapter(Base):
 
     async def submit(self, job: Job) -> Accepted:
         """Put a request into the application's queue."""
-        answer = await self.http.paid(f"/{job.offer.upstream_model}", wire_of(job), ERRORS)
+        answer = await self.http.paid(
+            f"/{job.offer.upstream_model}", wire_of(job), ERRORS, attempt_id=job.attempt_id
+        )
         paths = self._paths(job, answer.body)
         if paths is None:
             self.http.refuse_if_fault(answer, ERRORS)

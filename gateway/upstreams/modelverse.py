@@ -75,7 +75,9 @@ class Adapter(Base):
         """Submit a task, or wait for the pictures."""
         if job.offer.protocol == "images" or job.request.n > TASK_COUNT_MAX:
             return await self._generate(job)
-        answer = await self.http.paid("/tasks/submit", task_wire(job), ERRORS)
+        answer = await self.http.paid(
+            "/tasks/submit", task_wire(job), ERRORS, attempt_id=job.attempt_id
+        )
         body = answer.body
         for place in (body.get("output"), body, body.get("data")):
             task_id = task_id_of(json_object(place).get("task_id"))
@@ -109,7 +111,11 @@ class Adapter(Base):
     async def _generate(self, job: Job) -> Delivered:
         """Ask the blocking call; it answers links, base64, or both (§2)."""
         answer = await self.http.paid(
-            "/images/generations", blocking_wire(job), ERRORS, blocking=True
+            "/images/generations",
+            blocking_wire(job),
+            ERRORS,
+            attempt_id=job.attempt_id,
+            blocking=True,
         )
         self.http.refuse_if_fault(answer, ERRORS)
         return openai_delivery(answer.body, self.http.now_s() + DAY_S)

@@ -60,6 +60,7 @@ class Adapter(Base):
             path,
             body,
             ERRORS,
+            attempt_id=job.attempt_id,
             blocking=True,
             headers=self._account_headers(),
             bytes_max=BODY_BYTES_MAX + job.request.n * PICTURE_BYTES_MAX,

@@ -8,7 +8,7 @@ upstream's option ``generation`` is ``"C"``.
 from __future__ import annotations
 
 from decimal import Decimal
-from math import gcd
+from fractions import Fraction
 
 from gateway.domain.errors import Sent
 from gateway.domain.model import Feature
@@ -77,7 +77,7 @@ class Adapter(Base):
             "/tasks",
             wire_of(job),
             ERRORS,
-            headers={"idempotency-key": job.attempt_id},
+            attempt_id=job.attempt_id,
         )
         task_id = task_id_of(answer.body.get("task_id"))
         if task_id is not None:
@@ -155,17 +155,22 @@ def wire_of(job: Job) -> Json:
 def resolution_of(job: Job) -> tuple[str, str]:
     """Give resolution and aspect ratio; this vendor knows no pixel sizes.
 
-    Raises UpstreamError (``sent=NO``) for a shape outside the seven ratios: another upstream
-    can make it, a near miss here would not be what was asked.
+    A shape nobody asked for becomes the nearest ratio. Raises UpstreamError (``sent=NO``) for a
+    shape the caller did ask for and that is none of the seven: another upstream can make it.
     """
-    asked = job.request.aspect_ratio
-    if asked in RATIOS:
-        return job.tier, asked
-    divisor = gcd(job.size.width, job.size.height)
-    ratio = f"{job.size.width // divisor}:{job.size.height // divisor}"
-    if ratio not in RATIOS:
-        raise cannot_ask(f"Qingbo has no aspect ratio for {job.size.text()}.")
-    return job.tier, ratio
+    request, size = job.request, job.size
+    if request.aspect_ratio in RATIOS:
+        return job.tier, request.aspect_ratio
+    asked = Fraction(size.width, size.height)
+    nearest = min(RATIOS, key=lambda ratio: max(asked / _value(ratio), _value(ratio) / asked))
+    if _value(nearest) != asked and (request.size or request.aspect_ratio):
+        raise cannot_ask(f"Qingbo has no aspect ratio for {size.text()}.")
+    return job.tier, nearest
+
+
+def _value(ratio: str) -> Fraction:
+    width, _, height = ratio.partition(":")
+    return Fraction(int(width), int(height))
 
 
 def _number(share: Decimal) -> int | float:

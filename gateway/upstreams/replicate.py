@@ -41,7 +41,7 @@ class Adapter(Base):
     async def submit(self, job: Job) -> Accepted:
         """Create a prediction."""
         path, body = wire_of(job)
-        answer = await self.http.paid(path, body, ERRORS)
+        answer = await self.http.paid(path, body, ERRORS, attempt_id=job.attempt_id)
         task_id = task_id_of(answer.body.get("id"))
         if task_id is not None:
             return Accepted(task_id)
