@@ -42,7 +42,7 @@ $(INSTALLED): $(MADE) pyproject.toml requirements-dev.txt requirements-uv.txt
 			$${mirror:+--index-url "$$mirror"} --require-hashes -r requirements-dev.txt; } \
 	|| { echo 'uv did not manage here, so pip installs the same; this takes longer ...'; \
 		$(BIN)/pip install --quiet --require-hashes -r requirements-dev.txt; }
-	@$(BIN)/pip install --quiet --disable-pip-version-check \
+	@PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --disable-pip-version-check \
 		--no-deps --no-build-isolation --no-index --editable .
 	@touch $@
 
