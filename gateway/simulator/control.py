@@ -20,7 +20,7 @@ from typing import Any
 from gateway.simulator.billing import Bill
 from gateway.simulator.config import Limits
 from gateway.simulator.fleet import Fleet
-from gateway.simulator.scripts import script_from
+from gateway.simulator.scripts import Script, script_from
 from gateway.simulator.state import SimTask
 from gateway.simulator.wire import BadBody, Reply, Request
 
@@ -103,7 +103,7 @@ class Control:
         newest = itertools.islice(engine.newest(), NEWEST_SHOWN)
         return {
             **self._summary(name),
-            "scripts": [_set_fields(asdict(script)) for script in engine.scripts.in_force()],
+            "scripts": [_script(script) for script in engine.scripts.in_force()],
             "limits": asdict(engine.limits),
             "models": dict(engine.prices),
             "faults": {
@@ -136,8 +136,9 @@ def _task(task: SimTask, now_ms: int) -> dict[str, Any]:
     }
 
 
-def _set_fields(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value not in (None, False)}
+def _script(script: Script) -> dict[str, Any]:
+    when = {name: getattr(script, name) for name in ("on", "times", "share", "model", "prompt")}
+    return {name: value for name, value in when.items() if value is not None} | script.effects()
 
 
 def _limits(body: dict[str, Any]) -> Limits:

@@ -11,7 +11,6 @@ from gateway.simulator.state import Clock, Engine, SimTask
 from gateway.simulator.vendors import VENDORS
 from gateway.simulator.vendors.base import Vendor
 
-
 ANYWHERE = "0.0.0.0"  # noqa: S104 - only compared with
 
 

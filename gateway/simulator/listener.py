@@ -101,9 +101,12 @@ class Listener:
 
 
 def _bound(host: str, port: int) -> socket.socket:
-    """A socket bound to an address but not listening."""
+    """A socket bound to an address but not listening.
+
+    It must say it is TCP: asyncio sends without delay only on sockets that do.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))

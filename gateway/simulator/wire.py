@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
@@ -80,19 +81,24 @@ class Request:
             raise BadBody("the body is not a JSON object")
         return value
 
-    async def form(self) -> FormData:
-        """The body as multipart form data; BadBody when it is none."""
+    @asynccontextmanager
+    async def form(self) -> AsyncIterator[FormData]:
+        """The body as multipart form data, closed afterwards; BadBody when it is none."""
 
-        async def chunks() -> AsyncIterator[bytes]:
+        async def chunks() -> AsyncGenerator[bytes, None]:
             yield self.body
 
         headers = Headers(scope=self._scope)
         if not headers.get("content-type", "").startswith("multipart/form-data"):
             raise BadBody("the body is not multipart/form-data")
         try:
-            return await MultiPartParser(headers, chunks(), max_fields=100).parse()  # type: ignore[arg-type]
+            form = await MultiPartParser(headers, chunks()).parse()
         except (MultiPartException, KeyError) as error:
             raise BadBody(f"the form cannot be read: {error}") from error
+        try:
+            yield form
+        finally:
+            await form.close()
 
 
 @dataclass(slots=True)

@@ -61,14 +61,19 @@ class Vendor(ABC):
     async def handle(self, request: Request) -> Reply:
         """Serve one request; faults come back as the vendor's own error answers."""
         try:
-            if request.path.startswith("/files/"):
-                return await self._file(request)
+            open_to_all = await self.without_key(request)
+            if open_to_all is not None:
+                return open_to_all
             self._authorize(request)
             return await self.route(request)
         except Refused as refusal:
             return self._refuse(refusal)
         except BadBody as problem:
             return self._refuse(Refused("invalid_parameter", str(problem)))
+
+    async def without_key(self, request: Request) -> Reply | None:
+        """Serve what needs no key, which is the result links; None for everything else."""
+        return await self._file(request) if request.path.startswith("/files/") else None
 
     @abstractmethod
     async def route(self, request: Request) -> Reply:

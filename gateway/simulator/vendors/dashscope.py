@@ -21,12 +21,7 @@ from gateway.simulator.state import Engine, Order, Phase, SimTask
 from gateway.simulator.vendors import checks
 from gateway.simulator.vendors.base import Vendor
 from gateway.simulator.vendors.dashscope_faults import FAULTS
-from gateway.simulator.vendors.dashscope_models import (
-    SCHEMES,
-    message_order,
-    old_order,
-    rules_of,
-)
+from gateway.simulator.vendors.dashscope_models import message_order, old_order, rules_of
 from gateway.simulator.wire import Reply, Request
 
 API = "/api/v1"
@@ -63,11 +58,11 @@ class DashScope(Vendor):
         super().__init__(engine, gallery)
         self._uploads: dict[str, None] = {}
 
-    async def handle(self, request: Request) -> Reply:
-        """Serve one request; the upload host takes its signed form instead of a key."""
+    async def without_key(self, request: Request) -> Reply | None:
+        """Serve the upload host, which takes a signed form instead of a key, and result links."""
         if request.path == UPLOAD and request.method == "POST":
             return await self._store_upload(request)
-        return await super().handle(request)
+        return await super().without_key(request)
 
     async def route(self, request: Request) -> Reply:
         """Serve DashScope's routes, with or without a trailing slash."""
@@ -141,12 +136,8 @@ class DashScope(Vendor):
         rules = rules_of(model)
         if protocol not in rules.protocols:
             raise Refused("InvalidParameter", "url error, please check url!")
-        if protocol == "messages":
-            order = message_order(body, rules)
-        else:
-            source = body.get("input")
-            asked = source.get("images") if isinstance(source, dict) else None
-            order = old_order(body, rules, checks.pictures(asked, "images", SCHEMES))
+        make = message_order if protocol == "messages" else old_order
+        order = make(body, rules)
         self._check_uploads(request, body)
         return order
 
@@ -248,9 +239,9 @@ class DashScope(Vendor):
         return Reply({"request_id": _request_id(), "data": data})
 
     async def _store_upload(self, request: Request) -> Reply:
-        form = await request.form()
-        key = form.get("key")
-        if not isinstance(key, str) or "file" not in form or not form.get("policy"):
+        async with request.form() as form:
+            key, complete = form.get("key"), "file" in form and "policy" in form
+        if not isinstance(key, str) or not complete:
             return Reply(b"<Error><Code>AccessDenied</Code></Error>", 403, {}, "application/xml")
         self._uploads[key] = None
         if len(self._uploads) > UPLOADS_KEPT:

@@ -71,7 +71,7 @@ RULES: Mapping[str, ModelRules] = {
     "wanx2.1-t2i-turbo": _WAN22,
     "wanx2.0-t2i-turbo": ModelRules(("text2image",), 800, _OLD_SIDES, (1024, 1024)),
     "wanx2.1-imageedit": ModelRules(
-        ("image2image",), 800, _OLD_SIDES, (1024, 1024), pictures=(0, 1)
+        ("image2image",), 800, _OLD_SIDES, (1024, 1024), pictures=(1, 1), count=1
     ),
 }
 
@@ -91,15 +91,18 @@ def rules_of(model: str) -> ModelRules:
     return RULES.get(model, ANYTHING)
 
 
-def old_order(body: Mapping[str, Any], rules: ModelRules, sources: Sequence[str]) -> Order:
+def old_order(body: Mapping[str, Any], rules: ModelRules) -> Order:
     """Validate a ``text2image`` or ``image2image`` request; over-long prompts are cut."""
     source, parameters = _part(body, "input"), _part(body, "parameters")
+    sources = checks.pictures(source.get("images"), "images", SCHEMES)
+    if body["model"] == "wanx2.1-imageedit":
+        checks.text(source, "function")
+        sources = checks.pictures([source.get("base_image_url")], "base_image_url", SCHEMES)
     prompt = checks.text(source, "prompt")[: rules.prompt]
     negative = source.get("negative_prompt")
     if negative is not None and not isinstance(negative, str):
         checks.wrong("negative_prompt", "text is required")
-    for name in ("prompt_extend", "watermark"):
-        checks.flag(parameters, name)
+    checks.flag(parameters, "watermark")
     _pictures(sources, rules.pictures, rules)
     width, height = _plain_size(parameters, rules, sources)
     return Order(

@@ -23,6 +23,7 @@ SIZES = {
     "2048x2048": 2048,
     "4096x4096": 4096,
 }
+OTHER_SIDES = checks.Sides(256, 1536)
 PROMPT_MAX = 5000
 PICTURES_MAX = 9
 _CALLER = "invalid_request_error"
@@ -142,18 +143,15 @@ class Modelverse(Vendor):
             checks.wrong("prompt", "a prompt or a picture is required")
         if len(prompt) > PROMPT_MAX:
             raise Refused("too_large", f"The prompt is longer than {PROMPT_MAX} characters")
-        size = parameters.get("size") or "2K"
-        if size not in SIZES:
-            checks.wrong("size", f"must be one of {', '.join(SIZES)}")
-        if SIZES[size] > 2048 and (group or sources or not model.endswith("-pro")):
-            checks.wrong("size", "4K is for wan2.7-image-pro without pictures and groups")
+        plain = not group and not sources
+        width, height = _size(parameters.get("size"), model, plain=plain)
         checks.flag(parameters, "watermark")
         return Order(
             model=model,
             prompt=prompt,
             n=checks.whole(parameters, "n", 1, most, 1),
-            width=SIZES[size],
-            height=SIZES[size],
+            width=width,
+            height=height,
             seed=checks.seed(parameters) or None,
         )
 
@@ -174,6 +172,20 @@ class Modelverse(Vendor):
             failure = self.failure(task)
             output["error_message"] = f"code={failure.code}, message={failure.message}"
         return Reply(body)
+
+
+def _size(size: object, model: str, *, plain: bool) -> tuple[int, int]:
+    """Wan models take the named squares, others any size of legal sides (models.md section 1)."""
+    if not model.startswith("wan2.7-image"):
+        width, height = checks.pixels(size or "1024x1024", "x")
+        OTHER_SIDES.check(width, height)
+        return width, height
+    side = SIZES.get(str(size or "2K"))
+    if side is None:
+        checks.wrong("size", f"must be one of {', '.join(SIZES)}")
+    if side > 2048 and not (plain and model.endswith("-pro")):
+        checks.wrong("size", "4K is for wan2.7-image-pro without pictures and groups")
+    return side, side
 
 
 def _sources(fields: dict[str, Any], names: tuple[str, ...]) -> list[str]:

@@ -149,19 +149,19 @@ class OpenAI(Vendor):
         return order_of(fields, self._model(fields))
 
     async def _form_edit(self, request: Request) -> Order:
-        form = await request.form()
         fields: dict[str, Any] = {}
         pictures: list[bytes] = []
         mask: bytes | None = None
-        for name, value in form.multi_items():
-            if not isinstance(value, UploadFile):
-                fields[name] = value
-            elif name in ("image", "image[]"):
-                pictures.append(await value.read())
-            elif name == "mask":
-                mask = await value.read()
-            else:
-                refuse(name, f"Unknown parameter: '{name}'.", "unknown_parameter")
+        async with request.form() as form:
+            for name, value in form.multi_items():
+                if not isinstance(value, UploadFile):
+                    fields[name] = value
+                elif name in ("image", "image[]"):
+                    pictures.append(await value.read())
+                elif name == "mask":
+                    mask = await value.read()
+                else:
+                    refuse(name, f"Unknown parameter: '{name}'.", "unknown_parameter")
         model = self._model(fields)
         check_pictures(pictures, mask, model)
         return order_of(fields, model)
