@@ -59,7 +59,7 @@ def migrated_template(postgres: EmbeddedPostgres) -> str:
 def database_url(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
     """A `postgresql://` URL of a migrated database that only this test uses."""
     name = f"test_{next(_numbers)}"
-    execute(postgres, f"CREATE DATABASE {name} TEMPLATE {migrated_template} STRATEGY FILE_COPY")
+    execute(postgres, f"CREATE DATABASE {name} TEMPLATE {migrated_template}")
     yield postgres.url_of(name)
     execute(postgres, f"DROP DATABASE {name} WITH (FORCE)")
 
