@@ -85,6 +85,18 @@ def floats(source: str) -> Iterator[str]:
             yield f"line {node.lineno} calls float()"
 
 
+def imports_of(source: str, package: str, siblings: set[str]) -> Iterator[str]:
+    """A module of `package` names none of the `siblings` beside it."""
+    for node in ast.walk(ast.parse(source)):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        for sibling in siblings & {name.removeprefix(package + ".") for name in names}:
+            yield f"imports its sibling {sibling}"
+
+
 def unreasoned_ignores(source: str) -> Iterator[str]:
     """In pyproject.toml, each rule that is switched off says why on its own line."""
     for number, line in enumerate(source.splitlines(), 1):

@@ -71,6 +71,21 @@ def test_the_code_keeps_the_rule(rule, folders):
     report(breaches(rule, paths))
 
 
+@pytest.mark.parametrize("folder", ["dialects", "upstreams"])
+def test_siblings_do_not_import_each_other(folder):
+    """Also those added after the import contracts were written: one file each, and alone."""
+    paths = python_files(f"gateway/{folder}")
+    public = {path.stem for path in paths if not path.stem.startswith("_")}
+
+    assert len(public) >= 5
+    report(
+        breaches(
+            lambda source: rules.imports_of(source, f"gateway.{folder}", public),
+            [path for path in paths if path.stem in public],
+        )
+    )
+
+
 def test_every_module_says_what_it_is():
     found = breaches(rules.missing_docstrings, python_files("migrations", "benchmarks"))
 
@@ -120,6 +135,16 @@ BREACHES = [
         "line 1 suppresses every error",
     ),
     (rules.floats, "x = float('1')", "line 1 calls float()"),
+    (
+        lambda source: rules.imports_of(source, "gateway.upstreams", {"fal", "openai"}),
+        "from gateway.upstreams.fal import x",
+        "imports its sibling fal",
+    ),
+    (
+        lambda source: rules.imports_of(source, "gateway.upstreams", {"fal", "openai"}),
+        "from gateway.upstreams import _http, fal",
+        "imports its sibling fal",
+    ),
     (
         rules.unreasoned_ignores,
         'ignore = [\n    "E501",\n]',
