@@ -140,6 +140,9 @@ def application(handler: Handler) -> ASGIApp:
             await _until_gone(receive)
         except NeverAnswered:
             await _until_gone(receive)
+        except asyncio.CancelledError:
+            # The listener was taken down: the connection is reset, there is nobody to tell.
+            return
 
     return app
 

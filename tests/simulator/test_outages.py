@@ -43,6 +43,17 @@ async def test_going_down_resets_the_calls_that_wait(sim, web):
     assert sim.bill("evolink").images == 1
 
 
+async def test_going_down_in_the_middle_of_work_leaves_no_error_in_the_log(sim, web, caplog):
+    calls = [asyncio.create_task(create(sim, web, vendor)) for vendor in ("openai", "openai")]
+    async with asyncio.timeout(5):
+        while len(sim.tasks("openai")) < 2:  # noqa: ASYNC110 - the simulator has no event for it
+            await asyncio.sleep(0.01)
+    await sim.down("openai")
+    await asyncio.gather(*calls, return_exceptions=True)
+    await sim.up("openai")
+    assert [record for record in caplog.records if record.name.startswith("uvicorn")] == []
+
+
 async def test_ports_can_be_chosen_and_are_given_back(sim, web):
     port = sim.port("evolink")
     with pytest.raises(OSError, match="in use"):

@@ -56,7 +56,7 @@ async def test_openai_raises_its_own_exceptions(quick, openai):
         with pytest.raises(BadRequestError) as refused:
             await openai.images.generate(model="gpt-image-1.5", prompt=LANTERNS)
         assert refused.value.code == "moderation_blocked"
-        assert refused.value.request_id.startswith("req_")
+        assert (refused.value.request_id or "").startswith("req_")
         quick.script("openai", Script(error="rate", times=1))
         with pytest.raises(RateLimitError):
             await openai.images.generate(model="gpt-image-1.5", prompt=LANTERNS)
