@@ -22,10 +22,14 @@ from gateway.egress.guard import (
     AddressNotPublic,
     AddressRefused,
     Exemption,
+    OwnHost,
     Resolver,
     open_public_socket,
 )
 from gateway.egress.resolve import Lookup
+
+OWN_HOST = "gateway.own_host"
+"""Request extension: the host of a private upstream, exempt for this request (its results)."""
 
 _CHUNK = 64 * 1024
 _AUTOMATIC_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
@@ -76,7 +80,7 @@ def _detail(error: Exception) -> str:
     """Give the part of an error that is safe to show: the system's or TLS's own words."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return f": {getattr(error.certificate_error, 'verify_message', 'not valid')}"
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
+    if isinstance(error, (aiohttp.ClientConnectorDNSError, aiohttp.ClientSSLError)):
         return ""
     code = (error.errno or 0) if isinstance(error, OSError) else 0
     return f": {os.strerror(code)}" if code in errno.errorcode else ""
@@ -119,10 +123,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request, never following a redirect; the body arrives as a stream."""
-        url = request.url
-        host = url.raw_host.decode("ascii")
-        port = url.port or (443 if url.scheme == "https" else 80)
-        session = self._session(guarded=not await self._exemption.covers(host, port))
+        session = self._session(guarded=not await self._is_exempt(request))
         body = await request.aread()
         times = request.extensions.get("timeout", {})
         connect = _sum(times.get("pool"), times.get("connect"))
@@ -131,7 +132,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
                 with _translated():
                     response = await session.request(
                         request.method,
-                        _wire_url(url),
+                        _wire_url(request.url),
                         headers=_headers(request),
                         skip_auto_headers=_AUTOMATIC_HEADERS,
                         data=_chunks(body) if len(body) > _CHUNK else body or None,
@@ -153,6 +154,15 @@ class GuardedTransport(httpx.AsyncBaseTransport):
                 "reason_phrase": (response.reason or "").encode("ascii", "replace"),
             },
         )
+
+    async def _is_exempt(self, request: httpx.Request) -> bool:
+        url = request.url
+        host = url.raw_host.decode("ascii")
+        port = url.port or (443 if url.scheme == "https" else 80)
+        if await self._exemption.covers(host, port):
+            return True
+        own = request.extensions.get(OWN_HOST)
+        return own is not None and await OwnHost(own, self._lookup).covers(host, port)
 
     def _session(self, *, guarded: bool) -> aiohttp.ClientSession:
         if guarded not in self._sessions:
