@@ -376,9 +376,9 @@ def _cursor(last: Task) -> str:
 def _read_cursor(cursor: str) -> tuple[int, str]:
     try:
         text = base64.b64decode(cursor.encode(), altchars=b"-_", validate=True).decode()
-        created, _, task_id = text.partition(":")
+        created, colon, task_id = text.partition(":")
         created_ms = int(created)
-        if not 0 <= created_ms <= MICRO_MAX or "\x00" in task_id:
+        if not colon or not 0 <= created_ms <= MICRO_MAX or "\x00" in task_id:
             raise ValueError(cursor)
     except (ValueError, binascii.Error):
         message = "The cursor is not one that this list gave out."
