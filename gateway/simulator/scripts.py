@@ -85,6 +85,9 @@ class Script:
                 raise ValueError(f"{name} is one of {', '.join(words)}, not {word!r}")
         if self.times is not None and self.times < 1:
             raise ValueError("times is at least 1")
+        for name in _AMOUNTS:
+            if (getattr(self, name) or 0) < 0:
+                raise ValueError(f"{name} is not negative")
         if not 0.0 <= self.share <= 1.0:
             raise ValueError("share is between 0 and 1")
 
@@ -103,6 +106,7 @@ _WORDS: Mapping[str, tuple[str, ...]] = {
     "answer": get_args(Answer),
     "links": get_args(Links),
 }
+_AMOUNTS = ("latency_ms", "retry_after_s", "queue_ms", "work_ms", "deliver", "unknown_ms")
 _EFFECTS: dict[str, object] = {f.name: f.default for f in fields(Script) if f.name not in _WHEN}
 _TYPES: dict[str, str] = {f.name: str(f.type) for f in fields(Script)}
 PLAIN = Script()

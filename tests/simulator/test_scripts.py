@@ -106,6 +106,8 @@ async def test_magic_wins_over_scripts_for_its_own_request(sim, web):
         {"share": 1.5},
         {"on": "sunday"},
         {"deliver": "x"},
+        {"deliver": -1},
+        {"work_ms": -1},
         {"stuck": "maybe"},
         {"fail": 3},
     ],
