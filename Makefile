@@ -37,9 +37,10 @@ $(INSTALLED): $(MADE) pyproject.toml requirements-dev.txt requirements-uv.txt
 	@echo 'Installing into .venv ...'
 	@export PIP_DISABLE_PIP_VERSION_CHECK=1 UV_HTTP_TIMEOUT=60 UV_HTTP_RETRIES=2; \
 	mirror="$${PIP_INDEX_URL:-$$($(BIN)/pip config get global.index-url 2>/dev/null)}"; \
+	[ -z "$$mirror" ] || export UV_DEFAULT_INDEX="$$mirror"; \
 	{ $(BIN)/pip install --quiet --require-hashes -r requirements-uv.txt \
 		&& $(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python --compile-bytecode \
-			$${mirror:+--index-url "$$mirror"} --require-hashes -r requirements-dev.txt; } \
+			--require-hashes -r requirements-dev.txt; } \
 	|| { echo 'uv did not manage here, so pip installs the same; this takes longer ...'; \
 		$(BIN)/pip install --quiet --require-hashes -r requirements-dev.txt; }
 	@PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --disable-pip-version-check \
