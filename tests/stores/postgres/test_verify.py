@@ -1,0 +1,143 @@
+"""`ledger verify` on books that are sound, and on books in which one thing was made wrong."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+
+from gateway.domain.ledger import TransferKind, resolution_id, transfer_id
+from tests.stores.postgres.building import CREDIT, accepted, delivered, failed
+
+
+@pytest.fixture
+async def books(tasks, team):
+    """A completed, a failed and a running task of 2 credits each."""
+    done, broken, running = [
+        await accepted(tasks, team.id, hold=2 * CREDIT, n=2, task_id=name)
+        for name in ("done", "failed", "running")
+    ]
+    await tasks.settle(delivered(done, 1))
+    await tasks.settle(failed(broken))
+    return running
+
+
+async def corrupt(database, statement: str, *arguments: object) -> None:
+    """Change what the schema forbids to change: triggers and foreign keys off, one CHECK gone."""
+    async with database.transaction() as connection:
+        await connection.execute("ALTER TABLE transfers DISABLE TRIGGER ALL")
+        await connection.execute("DROP INDEX transfers_one_resolution_per_hold")
+        await connection.execute("ALTER TABLE tasks DROP CONSTRAINT tasks_charged")
+        await connection.execute(statement, *arguments)
+
+
+def capture_of(task_id: str) -> str:
+    return str(resolution_id(task_id))
+
+
+def hold_of(task_id: str) -> str:
+    return str(transfer_id(task_id, TransferKind.HOLD))
+
+
+async def test_sound_books_have_no_violations(ledger, books):
+    report = await ledger.verify()
+    assert report.is_sound
+    assert (report.transfers, report.teams, report.tasks, report.violations) == (6, 1, 3, ())
+
+
+async def test_an_empty_database_is_sound(ledger):
+    assert (await ledger.verify()).is_sound
+
+
+@pytest.mark.parametrize(
+    ("corruption", "found"),
+    [
+        ("UPDATE accounts SET balance = balance + 1", {"account_is_sum_of_transfers"}),
+        ("UPDATE accounts SET held = held - 1", {"account_is_sum_of_transfers"}),
+        (
+            "UPDATE transfers SET amount = amount + 1 WHERE kind = 'grant'",
+            {"account_is_sum_of_transfers"},
+        ),
+        (
+            f"UPDATE transfers SET amount = amount + 1 WHERE id = '{capture_of('done')}'",
+            {
+                "entries_sum_to_zero",
+                "resolution_adds_up_to_hold",
+                "ended_task_has_its_usage",
+                "usage_is_captured",
+            },
+        ),
+        (
+            f"UPDATE transfers SET returned = returned - 1 WHERE id = '{capture_of('done')}'",
+            {"entries_sum_to_zero", "account_is_sum_of_transfers", "resolution_adds_up_to_hold"},
+        ),
+        (
+            f"DELETE FROM transfers WHERE id = '{capture_of('failed')}'",
+            {
+                "account_is_sum_of_transfers",
+                "no_hold_outlives_its_task",
+                "ended_task_has_one_resolution",
+            },
+        ),
+        (
+            f"DELETE FROM transfers WHERE id = '{hold_of('done')}'",
+            {
+                "entries_sum_to_zero",
+                "account_is_sum_of_transfers",
+                "task_has_its_hold",
+                "resolution_has_its_hold",
+            },
+        ),
+        (
+            "INSERT INTO transfers (id, kind, team_id, amount, task_id, hold_id, created_ms)"
+            f" SELECT '{uuid4()}', 'release', team_id, amount, task_id, id, 0 FROM transfers"
+            f" WHERE id = '{hold_of('failed')}'",
+            {
+                "account_is_sum_of_transfers",
+                "ended_task_has_one_resolution",
+                "hold_is_resolved_once",
+            },
+        ),
+        (
+            "INSERT INTO transfers (id, kind, team_id, amount, task_id, hold_id, created_ms)"
+            f" SELECT '{uuid4()}', 'release', team_id, amount, task_id, id, 0 FROM transfers"
+            f" WHERE id = '{hold_of('running')}'",
+            {"account_is_sum_of_transfers", "ended_task_has_one_resolution"},
+        ),
+        (
+            "UPDATE tasks SET status = 'failed', finished_ms = 1 WHERE id = 'running'",
+            {
+                "no_hold_outlives_its_task",
+                "ended_task_has_one_resolution",
+                "ended_task_has_its_usage",
+            },
+        ),
+        ("DELETE FROM tasks WHERE id = 'running'", {"no_hold_outlives_its_task"}),
+        ("DELETE FROM tasks WHERE id = 'done'", set()),
+        ("UPDATE tasks SET hold = hold + 1 WHERE id = 'running'", {"task_has_its_hold"}),
+        ("UPDATE tasks SET charged = 7 WHERE id = 'done'", {"ended_task_has_its_usage"}),
+        ("UPDATE usage SET charged = 7 WHERE task_id = 'failed'", {"usage_is_captured"}),
+        ("DELETE FROM usage WHERE task_id = 'done'", {"ended_task_has_its_usage"}),
+    ],
+)
+async def test_each_kind_of_corruption_is_found(database, ledger, books, corruption, found):
+    await corrupt(database, corruption)
+    report = await ledger.verify()
+    assert {violation.rule for violation in report.violations} == found
+    assert report.is_sound == (not found)
+
+
+async def test_a_violation_names_what_it_is_about_and_how(database, ledger, team, books):
+    await corrupt(database, "UPDATE accounts SET balance = balance + 5")
+    (violation,) = (await ledger.verify()).violations
+    assert violation.subject == team.id
+    assert violation.detail == "balance 9000005, held 2000000; transfers say 9000000, 2000000"
+
+
+async def test_every_violation_is_listed(database, ledger, books):
+    await corrupt(database, "UPDATE usage SET charged = charged + 1")
+    report = await ledger.verify()
+    assert [(v.rule, v.subject) for v in report.violations] == [
+        ("usage_is_captured", "done"),
+        ("usage_is_captured", "failed"),
+    ]
