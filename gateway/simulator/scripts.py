@@ -19,7 +19,7 @@ import random
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 On = Literal["submit", "query", "cancel"]
 AcceptThen = Literal["timeout", "reset"]
@@ -115,12 +115,12 @@ PLAIN = Script()
 
 def script_from(values: Mapping[str, object]) -> Script:
     """Build a script from JSON or magic text; a ValueError names what is wrong."""
-    known: dict[str, object] = {}
+    known: dict[str, Any] = {}
     for name, value in values.items():
         if name not in _TYPES:
             raise ValueError(f"unknown field {name!r}; known: {', '.join(_TYPES)}")
         known[name] = _typed(name, value)
-    return Script(**known)  # type: ignore[arg-type]
+    return Script(**known)
 
 
 def _typed(name: str, value: object) -> object:
@@ -196,7 +196,7 @@ class ScriptBook:
         """
         if not self._entries and "[sim:" not in prompt:
             return PLAIN
-        merged: dict[str, object] = {}
+        merged: dict[str, Any] = {}
         for entry in self._entries:
             if self._hits(entry.script, on, model, prompt):
                 merged.update(entry.effects)
@@ -206,7 +206,7 @@ class ScriptBook:
         by_hand = magic(prompt) if "[sim:" in prompt else None
         if by_hand is not None and by_hand.on == on:
             merged.update(by_hand.effects())
-        return Script(**cast("dict[str, int]", merged)) if merged else PLAIN  # type: ignore[arg-type]
+        return Script(**merged) if merged else PLAIN
 
     def _hits(self, script: Script, on: On, model: str, prompt: str) -> bool:
         if script.on != on or (script.model is not None and script.model != model):
