@@ -40,7 +40,7 @@ from gateway.dialects._dashscope_words import (
 )
 from gateway.dialects._faults import failure, message_of
 from gateway.dialects._fields import Fields, Reading, parse_object
-from gateway.domain.errors import GatewayError, InvalidRequest, NotAllowed, Problem
+from gateway.domain.errors import GatewayError, InvalidRequest, NotAllowed, Problem, WaitExpired
 from gateway.domain.model import Catalog
 from gateway.domain.request import ResultFormat
 from gateway.domain.submission import Draft
@@ -269,6 +269,8 @@ class DashScope(NativeTasks):
         """Answer flat: ``code``, ``message``, ``request_id``."""
         status, code = error_words(error)
         body = {"code": code, "message": error.message, "request_id": view.request_id}
+        if isinstance(error, WaitExpired):
+            body["task_id"] = error.task_id
         return Reply(body, status)
 
     def failure_of(self, task: Task) -> GatewayError:
