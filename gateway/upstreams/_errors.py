@@ -236,7 +236,9 @@ def _detail(value: Any) -> tuple[str, str]:
 
 
 def _word(value: Any) -> str:
-    return text(value).strip()[:WORD_MAX]
+    """Give a code or type; RFC 7807's types are addresses (``about:blank``), not words."""
+    word = text(value).strip()
+    return "" if ":" in word else word[:WORD_MAX]
 
 
 def _word_matches(pattern: str, word: str) -> bool:
