@@ -240,7 +240,7 @@ def _healthy(
 ) -> tuple[list[_Choice], list[int]]:
     """Give the choices whose circuits admit, else the sick ones; and when a waiting one may admit.
 
-    A circuit that is open without a bench of its own only waits for the vendor's Retry-After.
+    A circuit that is shut without being benched only waits for the vendor's Retry-After.
     """
     healthy: list[_Choice] = []
     sick: list[_Choice] = []
@@ -253,8 +253,8 @@ def _healthy(
             healthy.append(choice)
             continue
         excluded[choice.upstream] = _why_shut(shut[0], now_ms)
-        if all(circuit.bench_ms == 0 for circuit in shut):
-            waits.append(max(max(c.open_until_ms, c.trial_until_ms) for c in shut))
+        if not any(circuit.is_benched for circuit in shut):
+            waits.append(max(circuit.shut_until_ms for circuit in shut))
         else:
             sick.append(choice)
     if healthy or waits:
@@ -268,7 +268,7 @@ def _why_shut(circuit: Circuit, now_ms: int) -> str:
     because = f": {circuit.reason}" if circuit.reason else ""
     if circuit.state(now_ms) is CircuitState.HALF_OPEN:
         return f"recovering, one task is trying it{because}"
-    seconds = -(-(circuit.open_until_ms - now_ms) // 1000)
+    seconds = -(-(circuit.shut_until_ms - now_ms) // 1000)
     return f"resting for {seconds} s{because}"
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from gateway.domain.errors import StoreUnavailable
+from gateway.domain.errors import IndexUnavailable, StoreUnavailable
 from gateway.domain.task import Attempt, Ending, Image, Outcome, Task, TaskStatus
+from gateway.stores.valkey.connection import Valkey
 
 NOW_MS = 1_800_000_000_000
 
@@ -85,3 +88,19 @@ class FakePostgres:
         if self.away:
             raise StoreUnavailable
         return self.tasks.get(task_id)
+
+
+async def until_back(connection: Valkey) -> None:
+    """Return when the connection serves again; it pauses for a moment after a failure."""
+    while True:
+        try:
+            return await connection.ping()
+        except IndexUnavailable:
+            await asyncio.sleep(0.02)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Return once the condition holds; a test that waits in vain is ended after 20 s."""
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - what is waited for sets no event
+            await asyncio.sleep(0.005)
