@@ -218,9 +218,14 @@ class NoHealthyUpstream(Unavailable):
 
 
 class StoreUnavailable(Unavailable):
-    """The database is away; nothing was accepted or charged."""
+    """The database is away; nothing was accepted or charged.
+
+    Unless ``outcome_known`` is false: it went away in the middle of a write and did not come
+    back in time to tell, so that repeating the call might do it twice.
+    """
 
     code = "store_unavailable"
+    outcome_known: ClassVar[bool] = True
 
 
 class IndexUnavailable(Unavailable):

@@ -41,6 +41,8 @@ ROW_FAULTS = (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError)
 class ConnectionLost(StoreUnavailable):
     """The connection broke while a statement ran, so the statement may have been committed."""
 
+    outcome_known = False
+
 
 @contextmanager
 def away_as_unavailable() -> Iterator[None]:

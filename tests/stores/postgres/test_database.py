@@ -8,7 +8,6 @@ import pytest
 from gateway.domain.errors import StoreUnavailable
 from gateway.stores.postgres import migrate
 from gateway.stores.postgres.database import Database
-from gateway.stores.postgres.failures import ConnectionLost
 from gateway.stores.postgres.ledger import PostgresLedger
 from gateway.stores.postgres.tasks import PostgresTasks
 from tests.stores.postgres.building import CREDIT, accepted, delivered, new_task
@@ -55,22 +54,22 @@ async def test_accepts_under_a_restart_are_held_once_or_plainly_refused(
     await ledger.grant(team.id, 1_000 * CREDIT, None)
     new = [new_task(team.id) for _ in range(300)]
 
-    async def submit(number: int) -> bool:
+    async def submit(number: int) -> StoreUnavailable | None:
         await asyncio.sleep(number / 500)
         try:
             await tasks.accept(new[number])
         except StoreUnavailable as error:
-            assert not isinstance(error, ConnectionLost)
-            return False
-        return True
+            return error
+        return None
 
     calls = [asyncio.create_task(submit(number)) for number in range(300)]
     await asyncio.sleep(0.1)
     await asyncio.to_thread(own_postgres.restart)
-    accepted_flags = await asyncio.gather(*calls)
+    refusals = await asyncio.gather(*calls)
+    assert all(refusal.outcome_known for refusal in refusals if refusal)
     stored = [await tasks.get(item.task.id) is not None for item in new]
-    assert stored == accepted_flags
-    assert (await ledger.team(team.id)).held == sum(accepted_flags) * CREDIT
+    assert stored == [refusal is None for refusal in refusals]
+    assert (await ledger.team(team.id)).held == sum(stored) * CREDIT
     assert (await ledger.verify()).is_sound
 
 
@@ -119,10 +118,13 @@ async def test_connections_are_named_and_bounded_in_time(database):
 
 
 async def test_a_transaction_that_fails_leaves_nothing(database):
-    with pytest.raises(ZeroDivisionError):
+    async def fail() -> None:
         async with database.transaction() as connection:
             await connection.execute("INSERT INTO meta VALUES ('fact', '1')")
             raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
     assert await database.read("SELECT * FROM meta WHERE key = 'fact'") == []
 
 
@@ -137,8 +139,11 @@ async def test_a_lock_has_one_holder_at_a_time(database, database_url):
 
 
 async def test_a_lock_is_free_after_its_holder_failed(database):
-    with pytest.raises(ZeroDivisionError):
+    async def fail() -> None:
         async with database.exclusively("sweep"):
             raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
     async with database.exclusively("sweep") as held:
         assert held

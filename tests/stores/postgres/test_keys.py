@@ -9,6 +9,7 @@ from gateway.domain.errors import InvalidRequest, NotFound
 from gateway.stores.postgres import keys as keys_module
 from gateway.stores.postgres.keys import PostgresKeys
 from gateway.stores.postgres.names import is_key_text, new_key_text
+from gateway.stores.postgres.vault import Vault
 from tests.stores.postgres.building import START_MS
 
 
@@ -85,7 +86,7 @@ async def test_the_text_is_not_in_the_database(keys, team, database):
 
 async def test_a_key_means_nothing_under_another_secret(keys, team, database, clock):
     _, text = await keys.create(team.id)
-    stranger = PostgresKeys(database, clock, keys_module.Vault("another secret" * 3))
+    stranger = PostgresKeys(database, clock, Vault("another secret" * 3))
     assert await stranger.principal(text) is None
 
 

@@ -133,8 +133,13 @@ def test_the_books_are_right_after_any_sequence_of_operations(database_url, vaul
         database = runner.run(connect())
         tasks = PostgresTasks(database)
         stores = Stores(runner, PostgresLedger(database, TurnableClock(), vault), tasks)
+
+        class BooksHere(Books):
+            def __init__(self) -> None:
+                super().__init__(stores)
+
         run_state_machine_as_test(
-            lambda: Books(stores),
+            BooksHere,
             settings=settings(
                 max_examples=25,
                 stateful_step_count=20,

@@ -6,6 +6,7 @@ import pytest
 
 from gateway.domain.callback import CallbackSpec, TryResult
 from gateway.domain.errors import NotFound
+from gateway.domain.task import Task
 from gateway.stores.postgres.database import Database
 from gateway.stores.postgres.outbox import PostgresOutbox, callback_id
 from tests.stores.postgres.building import START_MS, accepted, delivered
@@ -17,16 +18,22 @@ BROKEN = TryResult(None, "connection refused \x00", START_MS, 3)
 
 
 @pytest.fixture
-async def settled(tasks, team, clock):
+async def settled_task(tasks, team, clock):
+    """Settle a task that has a callback."""
+
+    async def settle() -> Task:
+        task = await accepted(tasks, team.id, hold=0, callback=HOOK)
+        return await tasks.settle(delivered(task, at_ms=clock.ms))
+
+    return settle
+
+
+@pytest.fixture
+async def settled(settled_task):
     """Settle some tasks that have a callback; gives the callbacks' ids."""
 
     async def settle(count: int = 1) -> list[str]:
-        found = []
-        for _ in range(count):
-            task = await accepted(tasks, team.id, hold=0, callback=HOOK)
-            await tasks.settle(delivered(task, at_ms=clock.ms))
-            found.append(callback_id(task.id))
-        return found
+        return [callback_id((await settled_task()).id) for _ in range(count)]
 
     return settle
 
@@ -116,12 +123,12 @@ async def test_a_late_failure_does_not_undo_a_delivery(outbox, settled, database
     assert [entry.status for entry in log.tries] == [200, None]
 
 
-async def test_every_try_is_logged(outbox, settled, clock):
-    await settled()
+async def test_every_try_is_logged(outbox, settled_task, clock):
+    task = await settled_task()
     for result in (BROKEN, TryResult(503, "HTTP 503", START_MS, 9), OK):
         (callback,) = await outbox.claim(1, LEASE_MS)
         await outbox.record(callback, result, clock.ms)
-    (log,) = await outbox.of_task(callback.task_id)
+    (log,) = await outbox.of_task(task.id)
     assert [(entry.status, entry.error) for entry in log.tries] == [
         (None, "connection refused \ufffd"),
         (503, "HTTP 503"),

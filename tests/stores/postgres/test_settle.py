@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 
@@ -47,7 +48,7 @@ async def test_saving_advances_the_fence_and_keeps_the_attempt(tasks, database, 
 async def test_an_attempt_is_one_row_however_often_it_is_saved(tasks, database, team):
     tried = attempt()
     task = await tasks.save(with_attempts(await accepted(tasks, team.id), tried), tried)
-    changes = {
+    changes: dict[str, Any] = {
         "outcome": Outcome.UNKNOWN,
         "blame": Blame.PROVIDER,
         "exposure": 20_000,
@@ -195,8 +196,8 @@ async def test_of_five_settlements_at_once_one_wins(tasks, other_process, ledger
     rivals = [delivered(task, 4), delivered(task, 1), failed(task), cancelled(task), failed(task)]
     calls = [(tasks, other_process)[i % 2].settle(rival) for i, rival in enumerate(rivals)]
     results = await asyncio.gather(*calls, return_exceptions=True)
+    (winner,) = (result for result in results if not isinstance(result, BaseException))
     assert sum(isinstance(result, StaleFence) for result in results) == 4
-    (winner,) = (result for result in results if not isinstance(result, StaleFence))
     assert await tasks.get(task.id) == winner
     after = await ledger.team(team.id)
     assert (after.balance, after.held) == (10 * CREDIT - winner.charged, 0)

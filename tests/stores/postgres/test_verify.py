@@ -39,6 +39,14 @@ def hold_of(task_id: str) -> str:
     return str(transfer_id(task_id, TransferKind.HOLD))
 
 
+def release_again(task_id: str) -> str:
+    return f"""
+    INSERT INTO transfers (id, kind, team_id, amount, task_id, hold_id, created_ms)
+    SELECT '{uuid4()}', 'release', team_id, amount, task_id, id, 0
+    FROM transfers WHERE id = '{hold_of(task_id)}'
+    """
+
+
 async def test_sound_books_have_no_violations(ledger, books):
     report = await ledger.verify()
     assert report.is_sound
@@ -89,9 +97,7 @@ async def test_an_empty_database_is_sound(ledger):
             },
         ),
         (
-            "INSERT INTO transfers (id, kind, team_id, amount, task_id, hold_id, created_ms)"
-            f" SELECT '{uuid4()}', 'release', team_id, amount, task_id, id, 0 FROM transfers"
-            f" WHERE id = '{hold_of('failed')}'",
+            release_again("failed"),
             {
                 "account_is_sum_of_transfers",
                 "ended_task_has_one_resolution",
@@ -99,9 +105,7 @@ async def test_an_empty_database_is_sound(ledger):
             },
         ),
         (
-            "INSERT INTO transfers (id, kind, team_id, amount, task_id, hold_id, created_ms)"
-            f" SELECT '{uuid4()}', 'release', team_id, amount, task_id, id, 0 FROM transfers"
-            f" WHERE id = '{hold_of('running')}'",
+            release_again("running"),
             {"account_is_sum_of_transfers", "ended_task_has_one_resolution"},
         ),
         (
