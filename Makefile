@@ -39,7 +39,7 @@ $(INSTALLED): $(MADE) pyproject.toml requirements-dev.txt requirements-uv.txt
 	mirror="$${PIP_INDEX_URL:-$$($(BIN)/pip config get global.index-url 2>/dev/null)}"; \
 	[ -z "$$mirror" ] || export UV_DEFAULT_INDEX="$$mirror"; \
 	{ $(BIN)/pip install --quiet --require-hashes -r requirements-uv.txt \
-		&& $(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python --compile-bytecode \
+		&& $(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python \
 			--require-hashes -r requirements-dev.txt; } \
 	|| { echo 'uv did not manage here, so pip installs the same; this takes longer ...'; \
 		$(BIN)/pip install --quiet --require-hashes -r requirements-dev.txt; }
