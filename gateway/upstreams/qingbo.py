@@ -49,11 +49,19 @@ FACTS = Facts(idempotent=True, can_cancel=True)
 RATIOS = ("1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3")
 
 ERRORS = ErrorTable(
+    # The gateway knows the model, so a stranger to this account is no caller's fault [inferred].
+    account(
+        "invalid_request", message=r"\bmodel\b.*\b(?:not exist|not found|unknown)", scope=MODEL
+    ),
     caller("invalid_request", "capability_violation", "task_not_cancellable"),
     account("quota_window_exceeded"),
     account("price_not_configured", scope=MODEL),
 )
 TASK_ERRORS = ErrorTable(
+    # The gateway knows the model, so a stranger to this account is no caller's fault [inferred].
+    account(
+        "invalid_request", message=r"\bmodel\b.*\b(?:not exist|not found|unknown)", scope=MODEL
+    ),
     provider("upstream_unavailable"),
     rate("upstream_rate_limited"),
     caller("upstream_bad_request"),

@@ -45,7 +45,6 @@ class Adapter(Base):
         task_id = task_id_of(answer.body.get("id"))
         if task_id is not None:
             return Accepted(task_id)
-        self.http.refuse_if_fault(answer, ERRORS)
         raise unreadable("The upstream's answer has no prediction id.")
 
     async def poll(self, upstream_task_id: str) -> PollAnswer:

@@ -129,6 +129,7 @@ class Replicate(Vendor):
     def _prediction(self, request: Request, task: SimTask) -> dict[str, Any]:
         phase = task.phase(self.engine.clock.now_ms())
         address = f"{request.origin}{PREDICTIONS}/{task.id}"
+        started = phase is not Phase.PENDING and task.start_ms <= task.ended_ms()
         body: dict[str, Any] = {
             "id": task.id,
             "model": task.order.model,
@@ -140,7 +141,7 @@ class Replicate(Vendor):
             "logs": "",
             "metrics": {},
             "created_at": _time(task.accepted_ms),
-            "started_at": None if phase is Phase.PENDING else _time(task.start_ms),
+            "started_at": _time(task.start_ms) if started else None,
             "completed_at": _time(task.ended_ms()) if phase.terminal else None,
             "urls": {"get": address, "cancel": f"{address}/cancel"},
         }
