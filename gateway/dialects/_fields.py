@@ -234,11 +234,11 @@ class Fields:
         return found
 
     def child(self, name: str, known: Collection[str]) -> Fields | None:
-        """Give an object field with its own legal names."""
+        """Give an object field with its own legal names; an empty text counts as absent."""
         value = self._values.get(name)
         if self._from_form and isinstance(value, str):
             value = _json_or_text(value)
-        if value is None:
+        if value in (None, ""):
             return None
         if not isinstance(value, dict):
             self._mistyped(name, "an object")
