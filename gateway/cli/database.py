@@ -1,31 +1,41 @@
-"""How commands reach Postgres: the configured one, or the embedded one, running or not."""
+"""How commands reach the engines: the configured ones, or the embedded ones, running or not."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 
 from gateway.embedded import attached
 from gateway.settings import Settings, load_settings
 from gateway.wiring import Books, open_books
 
 
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the engines are; ``redis`` is empty when it was not asked for."""
+
+    database: str
+    redis: str
+
+
 @contextmanager
-def database_of(settings: Settings) -> Iterator[str]:
-    """Give the database URL; an embedded database is started for as long if it does not run."""
-    if settings.database_url is not None:
-        yield settings.database_url.get_secret_value()
-        return
-    with attached(settings.data_dir, valkey=False) as engines:
-        if engines.postgres is None:
-            raise ValueError("the embedded database was not attached")
-        yield engines.postgres.url
+def engines_of(settings: Settings, *, valkey: bool = True) -> Iterator[Addresses]:
+    """Give the engines' URLs; an embedded engine is started for as long if it does not run."""
+    database = settings.database_url.get_secret_value() if settings.database_url else ""
+    redis = settings.redis_url.get_secret_value() if settings.redis_url else ""
+    with attached(settings.data_dir, postgres=not database, valkey=valkey and not redis) as engines:
+        if engines.postgres is not None:
+            database = engines.postgres.url
+        if engines.valkey is not None:
+            redis = engines.valkey.url
+        yield Addresses(database, redis)
 
 
 @asynccontextmanager
 async def books() -> AsyncGenerator[Books]:
     """Give the stores that commands about teams, keys and money work on."""
     settings = load_settings()
-    with database_of(settings) as url:
-        async with open_books(settings, url) as opened:
+    with engines_of(settings, valkey=False) as addresses:
+        async with open_books(settings, addresses.database) as opened:
             yield opened

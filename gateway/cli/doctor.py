@@ -11,8 +11,9 @@ from contextlib import ExitStack
 from typing import Any
 
 from gateway import catalog as catalogue
+from gateway.cli.database import engines_of
 from gateway.domain.errors import GatewayError, Unavailable
-from gateway.embedded import EmbeddedEngineError, attached
+from gateway.embedded import EmbeddedEngineError
 from gateway.settings import Settings, SettingsError, load_settings
 from gateway.stores.postgres import migrate
 from gateway.stores.postgres.database import Database
@@ -33,36 +34,19 @@ async def examine(*, quick: bool) -> list[Finding]:
         return [_finding("environment", ok=False, detail=str(error))]
     with ExitStack() as stack:
         try:
-            database_url, redis_url = _engines(settings, stack)
+            addresses = stack.enter_context(engines_of(settings))
         except EmbeddedEngineError as error:
             return [_finding("engines", ok=False, detail=str(error))]
         findings = [
-            await _check("postgres", lambda: _postgres(database_url)),
-            await _check("valkey", lambda: _valkey(redis_url)),
+            await _check("postgres", lambda: _postgres(addresses.database)),
+            await _check("valkey", lambda: _valkey(addresses.redis)),
         ]
         if not quick:
             findings = [_machine(), *findings]
-            findings.append(await _check("schema", lambda: _schema(database_url)))
+            findings.append(await _check("schema", lambda: _schema(addresses.database)))
             findings.append(_catalogue(settings))
-            findings.append(await _check("ledger", lambda: _ledger(settings, database_url)))
+            findings.append(await _check("ledger", lambda: _ledger(settings, addresses.database)))
     return findings
-
-
-def _engines(settings: Settings, stack: ExitStack) -> tuple[str, str]:
-    engines = stack.enter_context(
-        attached(
-            settings.data_dir,
-            postgres=settings.database_url is None,
-            valkey=settings.redis_url is None,
-        )
-    )
-    database_url = engines.postgres.url if engines.postgres else ""
-    redis_url = engines.valkey.url if engines.valkey else ""
-    if settings.database_url:
-        database_url = settings.database_url.get_secret_value()
-    if settings.redis_url:
-        redis_url = settings.redis_url.get_secret_value()
-    return database_url, redis_url
 
 
 async def _check(name: str, work: Callable[[], Awaitable[str]]) -> Finding:

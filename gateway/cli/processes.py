@@ -9,7 +9,7 @@ import signal
 import socket
 import threading
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,10 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI
 
+from gateway.cli.database import Addresses, engines_of
 from gateway.cli.output import fail, show
 from gateway.domain.errors import GatewayError, Unavailable
-from gateway.embedded import EmbeddedEngineError, attached
+from gateway.embedded import EmbeddedEngineError
 from gateway.http.app import create_app
 from gateway.logs import configure_logging
 from gateway.settings import Settings, SettingsError, load_settings
@@ -27,7 +28,7 @@ from gateway.simulator import DEFAULT_PORTS, SimulatorConfig, run
 from gateway.wiring import Gateway, open_gateway, reload_on_signal
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import Coroutine
     from types import FrameType
 
 GRACE_S = 8
@@ -35,24 +36,8 @@ KEEPALIVE_S = 75
 BACKLOG = 2048
 
 
-@contextmanager
-def _engines(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Give the database and Valkey URLs, embedded engines started where none are configured."""
-    need_postgres, need_valkey = settings.database_url is None, settings.redis_url is None
-    with attached(settings.data_dir, postgres=need_postgres, valkey=need_valkey) as engines:
-        database_url = (
-            settings.database_url.get_secret_value()
-            if settings.database_url
-            else engines.postgres.url  # type: ignore[union-attr] - embedded when not configured
-        )
-        redis_url = (
-            settings.redis_url.get_secret_value() if settings.redis_url else engines.valkey.url  # type: ignore[union-attr] - embedded when not configured
-        )
-        yield database_url, redis_url
-
-
 def _run(
-    work: Callable[[Settings, str, str], Coroutine[Any, Any, None]],
+    work: Callable[[Settings, Addresses], Coroutine[Any, Any, None]],
     *,
     tied: bool,
     as_json: bool,
@@ -63,8 +48,8 @@ def _run(
         configure_logging(settings.log_format)
         if tied:
             _stop_with_parent()
-        with _engines(settings) as (database_url, redis_url):
-            uvloop.run(work(settings, database_url, redis_url))
+        with engines_of(settings) as addresses:
+            uvloop.run(work(settings, addresses))
     except (GatewayError, EmbeddedEngineError, SettingsError) as error:
         fail(str(error), as_json=as_json)
 
@@ -99,10 +84,12 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-async def _serve_api(settings: Settings, database_url: str, redis_url: str) -> None:
+async def _serve_api(settings: Settings, addresses: Addresses) -> None:
     draining = asyncio.Event()
     listener = _listen(settings)
-    async with open_gateway(settings, database_url=database_url, redis_url=redis_url) as gateway:
+    async with open_gateway(
+        settings, database_url=addresses.database, redis_url=addresses.redis
+    ) as gateway:
         _on_hangup(gateway)
 
         @asynccontextmanager
@@ -126,7 +113,8 @@ async def _serve_api(settings: Settings, database_url: str, redis_url: str) -> N
 def _listen(settings: Settings) -> socket.socket:
     """Open the listening socket. Raises Unavailable when the address is taken."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family)
+    # The protocol must be named: without it asyncio leaves Nagle's algorithm on.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((settings.host, settings.port))
@@ -149,8 +137,10 @@ def run_worker(*, config: Path | None, tied: bool, as_json: bool) -> None:
     _run(_serve_worker, tied=tied, as_json=as_json, config=config)
 
 
-async def _serve_worker(settings: Settings, database_url: str, redis_url: str) -> None:
-    async with open_gateway(settings, database_url=database_url, redis_url=redis_url) as gateway:
+async def _serve_worker(settings: Settings, addresses: Addresses) -> None:
+    async with open_gateway(
+        settings, database_url=addresses.database, redis_url=addresses.redis
+    ) as gateway:
         _on_hangup(gateway)
         worker = gateway.worker()
         loop = asyncio.get_running_loop()

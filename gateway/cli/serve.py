@@ -20,7 +20,7 @@ Tied = Annotated[bool, typer.Option("--tied", hidden=True, help="Stop when stand
 def up(
     config: Config = None, host: Host = None, port: Port = None, as_json: AsJson = False
 ) -> None:
-    """Run everything on this machine: engines, migrations, API, worker, and a demo without --config."""
+    """Run everything on this machine; without --config, with a demo and simulated vendors."""
     from gateway.cli.up import run_up
 
     run(run_up(config=config, host=host, port=port, as_json=as_json), as_json=as_json)

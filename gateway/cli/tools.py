@@ -28,13 +28,13 @@ def migrate(as_json: AsJson = False) -> None:
 async def _migrate() -> dict[str, Any]:
     import asyncio
 
-    from gateway.cli.database import database_of
+    from gateway.cli.database import engines_of
     from gateway.settings import load_settings
     from gateway.stores.postgres import migrate as migration
 
-    with database_of(load_settings()) as url:
-        await asyncio.to_thread(migration.upgrade, url)
-        version = await asyncio.to_thread(migration.current, url)
+    with engines_of(load_settings(), valkey=False) as addresses:
+        await asyncio.to_thread(migration.upgrade, addresses.database)
+        version = await asyncio.to_thread(migration.current, addresses.database)
     return {"revision": version.revision, "current": version.is_current}
 
 

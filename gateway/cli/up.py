@@ -28,6 +28,7 @@ READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 12.0
 RESTART_PAUSES_S = (0.5, 1.0, 2.0, 5.0)
 STABLE_S = 30.0
+SIMULATOR = "simulator"
 
 
 @dataclass(slots=True)
@@ -76,6 +77,12 @@ class Supervisor:
         await self._stop()
         await asyncio.gather(*keepers)
 
+    def reload(self) -> None:
+        """Let the API and the worker read their configuration again."""
+        for child in self.children:
+            if child.name != SIMULATOR:
+                child.signal(signal.SIGHUP)
+
     async def _keep(self, child: Child) -> None:
         while not self.stopping.is_set():
             await child.start()
@@ -97,8 +104,8 @@ class Supervisor:
 
     async def _stop(self) -> None:
         """Drain the API and the worker first; the vendors they talk to go last."""
-        serving = [child for child in self.children if child.name != "simulator"]
-        rest = [child for child in self.children if child.name == "simulator"]
+        serving = [child for child in self.children if child.name != SIMULATOR]
+        rest = [child for child in self.children if child.name == SIMULATOR]
         for group in (serving, rest):
             for child in group:
                 child.signal(signal.SIGTERM)
@@ -135,12 +142,12 @@ async def _serve(settings: Settings, engines: Engines, *, as_json: bool) -> None
         Child("worker", ("worker",), environment),
     ]
     if demo.simulator is not None:
-        children.insert(0, Child("simulator", demo.simulator, environment))
+        children.insert(0, Child(SIMULATOR, demo.simulator, environment))
     supervisor = Supervisor(children)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, supervisor.stopping.set)
-    loop.add_signal_handler(signal.SIGHUP, lambda: [c.signal(signal.SIGHUP) for c in children[-2:]])
+    loop.add_signal_handler(signal.SIGHUP, supervisor.reload)
     keeper = asyncio.create_task(watch(engines))
     running = asyncio.create_task(supervisor.run())
     try:
