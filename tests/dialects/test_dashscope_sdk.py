@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from http import HTTPStatus
+from typing import Any
 
 import dashscope
 import pytest
 import requests
-from dashscope import ImageSynthesis, MultiModalConversation
-from dashscope.aigc.image_generation import ImageGeneration
-from dashscope.aigc.image_synthesis import AioImageSynthesis
+from dashscope.aigc import image_generation, image_synthesis, multimodal_conversation
 from dashscope.api_entities.aio_session import close_shared_aio_session
+from dashscope.api_entities.dashscope_response import Message
 from dashscope.v2 import errors as sdk_errors
 
 from gateway.dialects import DIALECTS
@@ -25,7 +25,13 @@ from tests.dialects.served import TICKET, Served, served
 
 TEXT2IMAGE = "/dashscope/api/v1/services/aigc/text2image/image-synthesis"
 OLD, NEW = "wan2.5-t2i-preview", "wan2.6-t2i"
-KEY = {"api_key": "sk-test"}
+KEY: dict[str, Any] = {"api_key": "sk-test"}
+
+# The SDK's annotations do not describe what it takes and gives.
+ImageSynthesis: Any = image_synthesis.ImageSynthesis
+AioImageSynthesis: Any = image_synthesis.AioImageSynthesis
+ImageGeneration: Any = image_generation.ImageGeneration
+MultiModalConversation: Any = multimodal_conversation.MultiModalConversation
 
 
 @pytest.fixture
@@ -43,7 +49,7 @@ def client(here) -> Iterator[dashscope.Client]:
 
 def message(text, *pictures):
     content = [{"image": picture} for picture in pictures] + [{"text": text}]
-    return [dashscope.api_entities.dashscope_response.Message(role="user", content=content)]
+    return [Message(role="user", content=content)]
 
 
 def test_submit_fetch_and_wait(here):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import jsonschema_rs
 import pytest
@@ -42,8 +43,8 @@ from tests.dialects.samples import (
 
 NATIVE = DIALECTS["evolink"]
 GENERATIONS = "/images/generations"
-LAKE = {"model": "wan2.5-text-to-image", "prompt": "一片宁静的湖水倒映着夕阳的美景"}
-PROMPT = {"model": "wan2.7-image", "prompt": "p"}
+LAKE: dict[str, Any] = {"model": "wan2.5-text-to-image", "prompt": "一片宁静的湖水倒映着夕阳的美景"}
+PROMPT: dict[str, Any] = {"model": "wan2.7-image", "prompt": "p"}
 
 
 def draft_of(body, **headers):
@@ -354,7 +355,7 @@ def test_an_edit_without_a_picture_and_a_file_out_of_place_are_refused():
 
 
 def test_a_created_task_has_the_body_of_the_seed():
-    seed = {
+    seed: dict[str, Any] = {
         "created": 1757156493,
         "id": "task-unified-1757156493-imcg5zqt",
         "model": "wan2.5-text-to-image",
