@@ -62,6 +62,7 @@ log = structlog.get_logger(__name__)
 # How long a task rather waits for the cheapest upstream's rate than pays the next one.
 PATIENCE_MS = 1_000
 STORE_RETRY_MS = 1_000
+TRIAL_RETRY_MS = 5_000
 STEPS_MAX = 32
 
 
@@ -181,9 +182,7 @@ class Advance:
     async def _submit(self, visit: _Visit, step: Submit) -> None:
         candidate = step.candidate
         attempt = step.again or self._new_attempt(visit.task, candidate)
-        wait_ms = await self.budgets.take_submit(candidate.upstream, attempt.id)
-        if wait_ms and step.again is None:
-            self._postpone(visit, candidate, wait_ms)
+        if step.again is None and not await self._admitted(visit, candidate, attempt):
             return
         if visit.request is None:
             visit.request = await self.tasks.request_of(visit.task.id)
@@ -196,6 +195,22 @@ class Advance:
         await self._fold(visit, event)
         if isinstance(event, AttemptFailed):
             visit.route = None
+
+    async def _admitted(self, visit: _Visit, candidate: Candidate, attempt: Attempt) -> bool:
+        """Take the right to submit here now; if there is none, note when there may be.
+
+        A half-open circuit admits one task at a time, unless there is nowhere else to go.
+        """
+        now_ms = self.clock.now_ms()
+        elsewhere = len(visit.facts(now_ms).candidates or ()) > 1
+        trial = await self.health.claim_trial(candidate.upstream, visit.task.model, now_ms)
+        if not trial and elsewhere:
+            self._postpone(visit, candidate, TRIAL_RETRY_MS)
+            return False
+        wait_ms = await self.budgets.take_submit(candidate.upstream, attempt.id)
+        if wait_ms:
+            self._postpone(visit, candidate, wait_ms)
+        return not wait_ms
 
     def _postpone(self, visit: _Visit, candidate: Candidate, wait_ms: int) -> None:
         until_ms = self.clock.now_ms() + wait_ms

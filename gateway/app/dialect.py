@@ -123,12 +123,9 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A picture file a client uploads before it creates the task that names it.
+    """A picture file a client uploads before it creates the task that names it by ``key``."""
 
-    ``ticket`` is the secret of the upload policy the client was given: it stands for the key.
-    """
-
-    ticket: str
+    key: str
     file: UploadedFile
 
 
@@ -227,7 +224,8 @@ class Dialect(Protocol):
 class UploadDialect(Protocol):
     """A dialect whose clients upload pictures first (DashScope's SDK with ``file://`` names).
 
-    A create call then names them as ``oss://`` addresses, which `upload_ticket` reads.
+    The upload itself carries no API key but the ticket of a policy, in its address. A create
+    call then names the picture as an ``oss://`` address.
     """
 
     def read_upload_policy(self, call: Call) -> None:
@@ -238,14 +236,18 @@ class UploadDialect(Protocol):
         """Answer with the policy: ``ticket`` is unguessable, letters and digits only."""
         ...
 
+    def read_upload_ticket(self, call: Call) -> str:
+        """Give the ticket of an upload from its address, before its body is read."""
+        ...
+
     def read_upload(self, call: Call) -> Upload:
-        """Read the upload itself, which carries no key. Raises InvalidRequest."""
+        """Read the upload. Raises InvalidRequest, also when it is not this ticket's."""
         ...
 
     def render_uploaded(self, view: View) -> Reply:
         """Answer a successful upload."""
         ...
 
-    def upload_ticket(self, url: str) -> str | None:
-        """Give the ticket of an ``oss://`` address of ours, None for any other address."""
+    def upload_key(self, url: str) -> str | None:
+        """Give the key of an uploaded picture's address, None for any other address."""
         ...

@@ -288,6 +288,10 @@ class HealthBoard(Protocol):
         """Fold one outcome into the circuit."""
         ...
 
+    async def claim_trial(self, upstream: str, model: str, at_ms: int) -> bool:
+        """Take the one trial a half-open circuit admits; True also when none is needed."""
+        ...
+
 
 class Budgets(Protocol):
     """Token buckets and in-flight counts per upstream account."""

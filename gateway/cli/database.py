@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from gateway.embedded import attached
 from gateway.settings import Settings, load_settings
-from gateway.wiring import Books, open_books
+from gateway.wiring.books import Books, open_books
 
 
 @dataclass(frozen=True, slots=True)

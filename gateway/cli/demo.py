@@ -13,7 +13,7 @@ from pathlib import Path
 from gateway.cli.files import write_secret
 from gateway.domain.money import MICRO
 from gateway.settings import Settings
-from gateway.wiring import open_books
+from gateway.wiring.books import open_books
 
 DEMO_TEAM = "demo"
 DEMO_CREDITS = 1_000 * MICRO

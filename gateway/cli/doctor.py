@@ -18,7 +18,7 @@ from gateway.settings import Settings, SettingsError, load_settings
 from gateway.stores.postgres import migrate
 from gateway.stores.postgres.database import Database
 from gateway.stores.valkey.connection import Valkey
-from gateway.wiring import open_books
+from gateway.wiring.books import open_books
 
 Finding = dict[str, Any]
 

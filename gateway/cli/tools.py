@@ -134,7 +134,7 @@ def list_upstreams(config: Config = None, as_json: AsJson = False) -> None:
     """List the configured upstreams with their offers."""
     from gateway.domain.errors import ConfigError
     from gateway.settings import SettingsError, load_settings
-    from gateway.wiring import load_catalog
+    from gateway.wiring.runtime import load_catalog
 
     try:
         configured = load_catalog(load_settings(config=config))

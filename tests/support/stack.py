@@ -20,7 +20,7 @@ from gateway.domain.task import Task
 from gateway.http.app import create_app
 from gateway.settings import Settings
 from gateway.simulator import Simulator, SimulatorConfig
-from gateway.wiring import Gateway, open_gateway
+from gateway.wiring.runtime import Gateway, open_gateway
 from gateway.worker import Worker
 
 MODEL = "wan2.5-t2i-preview"

@@ -1,4 +1,4 @@
-"""The composition root: from settings to running parts. Only here are concrete parts named."""
+"""The running parts of an API or worker process."""
 
 from __future__ import annotations
 
@@ -43,24 +43,16 @@ from gateway.stores.postgres.ledger import PostgresLedger
 from gateway.stores.postgres.outbox import PostgresOutbox
 from gateway.stores.postgres.tasks import PostgresTasks
 from gateway.stores.postgres.usage import PostgresUsage
-from gateway.stores.postgres.vault import open_vault
 from gateway.stores.valkey.budgets import UpstreamLimits, ValkeyBudgets
 from gateway.stores.valkey.connection import Valkey
 from gateway.stores.valkey.health import ValkeyHealthBoard
 from gateway.stores.valkey.live_tasks import ValkeyLiveTasks
+from gateway.wiring.books import Books, SystemClock, open_books
 from gateway.worker import Worker
 
 log = structlog.get_logger(__name__)
 
 HOUR_MS = 3_600_000
-
-
-class SystemClock:
-    """The machine's clock."""
-
-    def now_ms(self) -> int:
-        """Give UTC milliseconds."""
-        return time.time_ns() // 1_000_000
 
 
 class Configuration:
@@ -154,39 +146,6 @@ class Gateway:
 def load_catalog(settings: Settings) -> Catalog:
     """Read the configured catalogue. Raises ConfigError."""
     return catalogue.load(settings.config, os.environ)
-
-
-@dataclass(frozen=True, slots=True)
-class Books:
-    """What commands about teams, keys and money need: Postgres alone."""
-
-    database: Database
-    tasks: PostgresTasks
-    keys: PostgresKeys
-    ledger: PostgresLedger
-    outbox: PostgresOutbox
-
-
-@asynccontextmanager
-async def open_books(settings: Settings, database_url: str) -> AsyncGenerator[Books]:
-    """Open the stores in Postgres. Raises StoreUnavailable and WrongSecretKey."""
-    clock = SystemClock()
-    database = Database(database_url)
-    await database.connect()
-    try:
-        secret = settings.secret_key.get_secret_value() if settings.secret_key else None
-        vault = await open_vault(database, secret)
-        tasks = PostgresTasks(database)
-        yield Books(
-            database,
-            tasks,
-            PostgresKeys(database, clock, vault),
-            PostgresLedger(database, clock, vault),
-            PostgresOutbox(database, clock, vault),
-        )
-        await tasks.close()
-    finally:
-        await database.close()
 
 
 @asynccontextmanager

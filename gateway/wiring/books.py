@@ -1,0 +1,57 @@
+"""The stores in Postgres alone: all that commands about teams, keys and money need."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from gateway.settings import Settings
+from gateway.stores.postgres.database import Database
+from gateway.stores.postgres.keys import PostgresKeys
+from gateway.stores.postgres.ledger import PostgresLedger
+from gateway.stores.postgres.outbox import PostgresOutbox
+from gateway.stores.postgres.tasks import PostgresTasks
+from gateway.stores.postgres.vault import open_vault
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now_ms(self) -> int:
+        """Give UTC milliseconds."""
+        return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What commands about teams, keys and money need: Postgres alone."""
+
+    database: Database
+    tasks: PostgresTasks
+    keys: PostgresKeys
+    ledger: PostgresLedger
+    outbox: PostgresOutbox
+
+
+@asynccontextmanager
+async def open_books(settings: Settings, database_url: str) -> AsyncGenerator[Books]:
+    """Open the stores in Postgres. Raises StoreUnavailable and WrongSecretKey."""
+    clock = SystemClock()
+    database = Database(database_url)
+    await database.connect()
+    try:
+        secret = settings.secret_key.get_secret_value() if settings.secret_key else None
+        vault = await open_vault(database, secret)
+        tasks = PostgresTasks(database)
+        yield Books(
+            database,
+            tasks,
+            PostgresKeys(database, clock, vault),
+            PostgresLedger(database, clock, vault),
+            PostgresOutbox(database, clock, vault),
+        )
+        await tasks.close()
+    finally:
+        await database.close()
