@@ -8,7 +8,6 @@ import json
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from standardwebhooks import Webhook
@@ -16,6 +15,7 @@ from standardwebhooks import Webhook
 from gateway.callbacks import sender as sender_module
 from gateway.callbacks.sender import HttpCallbackSender
 from gateway.domain.callback import Callback, TryResult
+from gateway.egress import clients as clients_module
 from gateway.egress.clients import callback_client
 from tests.support.certificates import Authority, authority
 from tests.support.receivers import (
@@ -267,9 +267,9 @@ async def test_every_try_has_the_same_id_and_a_signature_of_its_own_time(tries: 
         Webhook(SECRET).verify(request.body, request.headers)
 
 
-def test_an_extra_authority_is_trusted_beside_the_usual_ones(ca: Authority, tmp_path: Path):
-    usual = callback_client()._transport._tls.get_ca_certs()  # type: ignore[attr-defined]
-    extended = callback_client((), ca.ca_file)._transport._tls.get_ca_certs()  # type: ignore[attr-defined]
+def test_an_extra_authority_is_trusted_beside_the_usual_ones(ca: Authority):
+    usual = clients_module._tls(None).get_ca_certs()
+    extended = clients_module._tls(str(ca.ca_file)).get_ca_certs()
 
     assert len(usual) > 50
     assert len(extended) == len(usual) + 1

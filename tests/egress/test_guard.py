@@ -9,7 +9,7 @@ import pytest
 
 from gateway.domain.model import Secret, Upstream
 from gateway.egress.clients import callback_client, fetch_client, upstream_client
-from gateway.egress.guard import AddressRefused
+from gateway.egress.guard import AddressNotPublic, AddressRefused, Resolver
 from tests.support.receivers import ScriptedDns, receiver, reply
 
 PUBLIC = ["93.184.215.14"]
@@ -50,6 +50,17 @@ async def test_one_bad_address_among_good_ones_refuses_the_name():
             await client.get(f"http://mixed.example.com:{server.port}/")
 
     assert server.connections == 0
+
+
+@pytest.mark.parametrize("answer", [[*PUBLIC, *LOOPBACK], ["2606:4700::1", "fd00::1"]])
+async def test_the_resolver_itself_refuses_such_a_name_before_any_socket(answer: list[str]):
+    lookup = ScriptedDns(**{"mixed.example.com": [answer]}).lookup()
+
+    with pytest.raises(AddressNotPublic):
+        await Resolver(lookup, guarded=True).resolve("mixed.example.com", 443)
+    unguarded = await Resolver(lookup, guarded=False).resolve("mixed.example.com", 443)
+
+    assert [entry["host"] for entry in unguarded] == answer
 
 
 async def test_a_listed_host_and_port_is_reached():
