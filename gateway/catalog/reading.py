@@ -11,10 +11,10 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from difflib import get_close_matches
 from typing import Any
 
 from gateway.domain.money import parse_micro
+from gateway.domain.validation import close_names
 
 Notes = list[tuple[str, str]]
 
@@ -178,7 +178,7 @@ def read_micro(value: object, where: str, notes: Notes) -> int | None:
 
 def did_you_mean(name: str, legal: Collection[str]) -> str:
     """Give ``; did you mean x?``, or the legal words where none is close."""
-    close = get_close_matches(name, list(legal), n=1)
-    if close:
+    close = close_names(name, legal) or [known for known in legal if known.startswith(name)]
+    if name and close:
         return f"; did you mean {close[0]!r}?"
     return f"; known: {', '.join(sorted(legal))}" if legal else ""

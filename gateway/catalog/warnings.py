@@ -7,9 +7,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.catalog.builtin import builtin
+from gateway.catalog.schema import tiers_made
 from gateway.domain.model import Catalog, Offer
 from gateway.domain.money import credits_for_usd, format_micro
-from gateway.domain.request import TIER_SIDES
 
 
 def warnings_of(catalog: Catalog, document: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -63,7 +63,7 @@ def _sold(catalog: Catalog, model_id: str, priced: Mapping[str, Any]) -> Iterato
 def _below_cost(catalog: Catalog, offer: Offer) -> list[str]:
     """Give the tiers whose price does not cover an offer's cost, with both amounts in credits."""
     found = []
-    for tier in TIER_SIDES:
+    for tier in tiers_made(offer.limits):
         price = catalog.price(offer.model, tier)
         cost = credits_for_usd(offer.cost.per_image(tier), catalog.credits_per_usd)
         if price < cost:

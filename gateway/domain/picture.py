@@ -1,7 +1,7 @@
 """What the first bytes of a picture say: format, size, transparency. Nothing is decoded.
 
-The bytes are a stranger's: every length is checked before it is believed, and no file makes a
-reader take more than `STEPS_MAX` steps. Whatever cannot be read is None, never an exception.
+The bytes are a stranger's: every length is checked before it is believed, and every walk through a
+file ends after a fixed number of steps. Whatever cannot be read is None, never an exception.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ _JPEG_ALONE = (0x01, *range(0xD0, 0xD9))
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_ENDS = (0xD9, 0xDA)
 _GIF_CONTROL = 0xF9
+_GIF_EXTENSIONS_MAX = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +181,7 @@ def _gif_has_transparency(data: bytes) -> bool:
     """Whether the first picture's control block names a transparent colour."""
     flags = _number(data, 10, 1, "little")
     at = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
-    for _ in range(STEPS_MAX):
+    for _ in range(_GIF_EXTENSIONS_MAX):
         if data[at : at + 1] != b"!":
             return False
         if _number(data, at + 1, 1, "little") == _GIF_CONTROL:

@@ -77,7 +77,7 @@ def rank(
     offers = catalog.offers.get(request.model, ())
     named = _named_wrongly(request.rules, catalog)
     excluded: dict[str, str] = {}
-    allowed = _allowed(offers, request.rules, catalog, excluded)
+    allowed = _allowed(offers, request.rules, excluded)
     if offers and not allowed and not named:
         named = (_nothing_allowed(request.rules, offers, excluded),)
     able, problems = _able(allowed, request, catalog, in_flight, excluded)
@@ -136,14 +136,10 @@ def _is_named(offer: Offer, names: Collection[str]) -> bool:
     return offer.upstream in names or offer.adapter in names
 
 
-def _allowed(
-    offers: Sequence[Offer], rules: RouteRules, catalog: Catalog, excluded: dict[str, str]
-) -> list[Offer]:
+def _allowed(offers: Sequence[Offer], rules: RouteRules, excluded: dict[str, str]) -> list[Offer]:
     """Give the offers the rules leave, noting why the others go."""
     left = []
     for offer in offers:
-        if offer.upstream not in catalog.upstreams:
-            continue
         if rules.only and not _is_named(offer, rules.only):
             excluded[offer.upstream] = "not in provider.only"
         elif _is_named(offer, rules.ignore):
@@ -240,7 +236,7 @@ def _healthy(
 ) -> tuple[list[_Choice], list[int]]:
     """Give the choices whose circuits admit, else the sick ones; and when a waiting one may admit.
 
-    A circuit that is shut without being benched only waits for the vendor's Retry-After.
+    A vendor's Retry-After is waited out even by the last one, benched or not.
     """
     healthy: list[_Choice] = []
     sick: list[_Choice] = []
@@ -253,8 +249,9 @@ def _healthy(
             healthy.append(choice)
             continue
         excluded[choice.upstream] = _why_shut(shut[0], now_ms)
-        if not any(circuit.is_benched for circuit in shut):
-            waits.append(max(circuit.shut_until_ms for circuit in shut))
+        throttled_until_ms = max(circuit.throttled_until_ms for circuit in shut)
+        if throttled_until_ms > now_ms:
+            waits.append(throttled_until_ms)
         else:
             sick.append(choice)
     if healthy or waits:

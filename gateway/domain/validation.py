@@ -272,15 +272,21 @@ def _palette_problems(request: GenerationRequest, limits: Limits) -> Iterator[Pr
         field = f"palette[{index}]"
         if not _HEX.fullmatch(color.hex):
             yield Problem(field, f"{field} is {color.hex[:20]!r}", INVALID, "#RRGGBB")
-        exponent = color.ratio.normalize().as_tuple().exponent
-        decimals = -exponent if isinstance(exponent, int) else limits.palette_decimals + 1
-        if not 0 < color.ratio <= _HUNDRED or decimals > limits.palette_decimals:
+        if not _is_share(color.ratio, limits.palette_decimals):
             fine = f" with at most {limits.palette_decimals} decimals"
             legal = f"above 0 to 100{fine if limits.palette_decimals else ', whole numbers'}"
             yield Problem(field, f"{field} has the share {color.ratio}", INVALID, legal)
+    if not all(color.ratio.is_finite() for color in palette):
+        return
     total = sum((color.ratio for color in palette), Decimal(0))
     if total != _HUNDRED:
         yield Problem("palette", f"palette shares sum to {total}", INVALID, "exactly 100")
+
+
+def _is_share(ratio: Decimal, decimals: int) -> bool:
+    if not ratio.is_finite() or not 0 < ratio <= _HUNDRED:
+        return False
+    return ratio == round(ratio, decimals)
 
 
 def _box_problems(request: GenerationRequest, limits: Limits) -> Iterator[Problem]:
