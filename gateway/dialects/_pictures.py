@@ -6,6 +6,8 @@ import base64
 import re
 from urllib.parse import urlsplit
 
+from gateway.domain.picture import sniff
+
 URL_LENGTH_MAX = 8192
 UPLOAD_SCHEME = "oss://"
 
@@ -41,21 +43,6 @@ def _is_link(text: str) -> bool:
         return bool(urlsplit(text).hostname)
     except ValueError:
         return False
-
-
-def sniff(head: bytes) -> str | None:
-    """Give the media type that a picture's first bytes announce."""
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "image/png"
-    if head.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
-        return "image/webp"
-    if head.startswith(b"BM"):
-        return "image/bmp"
-    if head.startswith((b"GIF87a", b"GIF89a")):
-        return "image/gif"
-    return None
 
 
 def data_url(content: bytes, declared: str) -> str:

@@ -61,7 +61,7 @@ LIST_QUERY = (
     "task_id",
 )
 UPLOADS = "/uploads"
-_UPLOAD_KEY = re.compile(r"gateway-uploads/(?P<ticket>[A-Za-z0-9]{16,128})/[^/]+")
+_UPLOAD_KEY = re.compile(r"gateway-uploads/(?P<ticket>[A-Za-z0-9]{16,128})/[^/\x00]{1,255}")
 
 _CREATED = {
     "output": {"task_status": "PENDING", "task_id": "5f2d0f52-7f0b-4b6e-8f65-0a3f7c0f6d10"},
@@ -139,6 +139,7 @@ ROUTES = (
         Operation.UPLOAD_POLICY,
         "Permission to upload a picture (action=getPolicy)",
         query_parameters=("action", "model"),
+        response_example={"request_id": "8a1c2f7e", "data": {"upload_dir": "gateway-uploads/…"}},
         error_statuses=(400, 401, 429, 500, 503),
     ),
     Route(
@@ -147,8 +148,10 @@ ROUTES = (
         Operation.UPLOAD,
         "Upload a picture with a policy; then name it as oss://…",
         images_allowed=True,
+        query_parameters=("ticket",),
         request_content_types=("multipart/form-data",),
-        error_statuses=(400, 413, 500, 503),
+        response_example={"request_id": "8a1c2f7e"},
+        error_statuses=(400, 401, 413, 500, 503),
     ),
 )
 
@@ -301,7 +304,7 @@ class DashScope(NativeTasks):
             "policy": ticket,
             "signature": ticket,
             "upload_dir": f"gateway-uploads/{ticket}",
-            "upload_host": f"{view.base_url}{self.prefix}{UPLOADS}",
+            "upload_host": f"{view.base_url}{self.prefix}{UPLOADS}?ticket={ticket}",
             "expire_in_seconds": ttl_s,
             "max_file_size_mb": bytes_max // (1024 * 1024),
             "capacity_limit_mb": bytes_max // (1024 * 1024),
@@ -311,24 +314,28 @@ class DashScope(NativeTasks):
         }
         return Reply({"request_id": view.request_id, "data": data})
 
+    def read_upload_ticket(self, call: Call) -> str:
+        """Give the ticket, which our ``upload_host`` carries."""
+        return call.query.get("ticket", "")
+
     def read_upload(self, call: Call) -> Upload:
-        """Read the upload form: ``key`` holds the ticket, ``file`` the picture."""
+        """Read the upload form: ``key`` is the policy's directory and a name, ``file`` a file."""
         key = _UPLOAD_KEY.fullmatch(dict(call.form).get("key", ""))
-        if key is None:
-            raise InvalidRequest(Problem("key", "key must be upload_dir/filename of a policy."))
+        if key is None or key["ticket"] != self.read_upload_ticket(call):
+            raise InvalidRequest(Problem("key", "key must be upload_dir/filename of the policy."))
         file = next((part for part in call.files if part.name == "file"), None)
         if file is None:
             raise InvalidRequest(Problem("file", "The form has no file."))
-        return Upload(key["ticket"], file)
+        return Upload(key[0], file)
 
     def render_uploaded(self, view: View) -> Reply:
         """Answer 200; the SDK takes a 204 for a failure."""
         return Reply({"request_id": view.request_id})
 
-    def upload_ticket(self, url: str) -> str | None:
-        """Give the ticket of an ``oss://`` address that a policy of ours led to."""
+    def upload_key(self, url: str) -> str | None:
+        """Give the key of an ``oss://`` address that a policy of ours led to."""
         found = _UPLOAD_KEY.fullmatch(url.removeprefix("oss://"))
-        return found["ticket"] if found and url.startswith("oss://") else None
+        return found[0] if found and url.startswith("oss://") else None
 
 
 def _check_mode(call: Call, route: Route) -> None:

@@ -8,7 +8,14 @@ from decimal import Decimal
 import jsonschema_rs
 import pytest
 
-from gateway.app.dialect import ListQuery, Operation, ResultImage, UploadDialect, UploadedFile
+from gateway.app.dialect import (
+    ListQuery,
+    Operation,
+    ResultImage,
+    Upload,
+    UploadDialect,
+    UploadedFile,
+)
 from gateway.app.ports import TaskFilter, TaskPage
 from gateway.dialects import DIALECTS
 from gateway.domain import errors
@@ -526,24 +533,24 @@ def test_an_upload_policy_has_every_field_the_sdk_puts_into_its_form():
         "x_oss_object_acl",
         "x_oss_forbid_overwrite",
     } <= set(data)
-    assert data["upload_host"] == f"{BASE_URL}/dashscope/api/v1/uploads"
+    assert data["upload_host"] == f"{BASE_URL}/dashscope/api/v1/uploads?ticket={'a' * 32}"
     assert data["max_file_size_mb"] == 16
 
 
-def test_an_uploaded_picture_is_named_by_its_ticket():
+def test_an_uploaded_picture_is_named_by_its_key():
     assert isinstance(DASHSCOPE, UploadDialect)
     url = f"oss://gateway-uploads/{'a' * 32}/my cat.png"
     content = {"images": [url]}
     draft = draft_of(IMAGE2IMAGE, prompted("wan2.5-i2i-preview", content))
     assert draft.request.images == (InputImage(url),)
-    assert DASHSCOPE.upload_ticket(url) == "a" * 32
+    assert DASHSCOPE.upload_key(url) == f"gateway-uploads/{'a' * 32}/my cat.png"
     for other in (
         "https://a.example/gateway-uploads/x",
         "oss://other/" + "a" * 32 + "/c.png",
         f"oss://gateway-uploads/{'a' * 32}/b/c.png",
         "oss://gateway-uploads/short/c.png",
     ):
-        assert DASHSCOPE.upload_ticket(other) is None
+        assert DASHSCOPE.upload_key(other) is None
 
 
 @pytest.mark.parametrize(
@@ -557,7 +564,18 @@ def test_an_uploaded_picture_is_named_by_its_ticket():
 def test_an_upload_needs_a_key_of_ours_and_a_file(form, files):
     assert isinstance(DASHSCOPE, UploadDialect)
     with pytest.raises(InvalidRequest):
-        DASHSCOPE.read_upload(call(b"", form=form, files=files))
+        DASHSCOPE.read_upload(call(b"", form=form, files=files, query={"ticket": "a" * 32}))
+
+
+def test_an_upload_belongs_to_the_ticket_of_its_address():
+    assert isinstance(DASHSCOPE, UploadDialect)
+    key = f"gateway-uploads/{'a' * 32}/c.png"
+    file = UploadedFile("file", "c.png", "image/png", PNG)
+    mine = call(b"", form=(("key", key),), files=(file,), query={"ticket": "a" * 32})
+    assert DASHSCOPE.read_upload(mine) == Upload(key, file)
+    assert DASHSCOPE.read_upload_ticket(mine) == "a" * 32
+    with pytest.raises(InvalidRequest):
+        DASHSCOPE.read_upload(replace(mine, query={"ticket": "b" * 32}))
 
 
 def test_a_foreign_task_has_results():
