@@ -28,7 +28,7 @@ from gateway.domain.errors import (
     Unavailable,
     UpstreamError,
 )
-from gateway.domain.health import WHOLE_UPSTREAM, Signal, SignalKind
+from gateway.domain.health import WHOLE_UPSTREAM, Plane, Signal, SignalKind
 from gateway.domain.machine import apply, decide, poll_delay_ms
 from gateway.domain.model import Catalog
 from gateway.domain.request import GenerationRequest
@@ -287,7 +287,8 @@ class Advance:
                     event = await self._cancelled_upstream(visit.task, attempt)
                 case Delivered():
                     event = await self._delivered(visit.task, attempt, answer)
-                    await self._observe(visit.task, attempt, Signal(SignalKind.GOOD))
+                    finished = Signal(SignalKind.GOOD, plane=Plane.COMPLETION)
+                    await self._observe(visit.task, attempt, finished)
                 case _:
                     assert_never(answer)
         except UpstreamError as error:
@@ -350,7 +351,8 @@ class Advance:
         kind = _SIGNALS.get(error.blame)
         if kind is not None:
             whole = error.blame is Blame.ACCOUNT and error.scope == "upstream"
-            signal = Signal(kind, retry_ms, error.message)
+            plane = Plane.COMPLETION if attempt.is_live else Plane.SUBMIT
+            signal = Signal(kind, retry_ms, error.message, plane)
             await self._observe(task, attempt, signal, whole_upstream=whole)
         if not attempt.is_live:
             await self.budgets.finish(attempt.upstream, attempt.id)

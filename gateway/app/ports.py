@@ -288,6 +288,10 @@ class HealthBoard(Protocol):
         """Fold one outcome into the circuit."""
         ...
 
+    async def reset(self, upstream: str) -> None:
+        """Close every circuit of an upstream: an operator says that it is well."""
+        ...
+
     async def claim_trial(self, upstream: str, model: str, at_ms: int) -> bool:
         """Take the one trial a half-open circuit admits; True also when none is needed."""
         ...
