@@ -57,15 +57,22 @@ _CANCELLED = _PENDING | {
     },
 }
 _QUOTE = {
-    "object": "image.generation.quote",
+    "object": "quote",
     "model": "wan2.5-t2i-preview",
     "n": 2,
-    "size": "1280x1280",
     "tier": "2K",
-    "price_credits": "3",
-    "offers": [{"upstream": "evolink", "upstream_model": "wan2.5-text-to-image"}],
-    "excluded": [{"upstream": "qingbo", "reason": "does not sell this model"}],
-    "ignored": [],
+    "credits_per_image": "1.5",
+    "credits": "3",
+    "offers": [
+        {
+            "upstream": "evolink",
+            "adapter": "evolink",
+            "upstream_model": "wan2.5-text-to-image",
+            "cost_usd": "0.044",
+        }
+    ],
+    "excluded": [{"upstream": "dashscope", "reason": "circuit open"}],
+    "ignored_params": [],
 }
 _MODEL = {
     "id": "wan2.5-t2i-preview",
@@ -182,9 +189,13 @@ ROUTES = (
         "/usage",
         Operation.USAGE,
         "The calling team's usage by model",
-        query_parameters=("since", "until"),
+        query_parameters=("days",),
         response_example={
-            "object": "list",
+            "object": "usage",
+            "since": 1792578001,
+            "until": 1795170001,
+            "credits_charged": "3",
+            "images": 2,
             "data": [
                 {
                     "model": "wan2.5-t2i-preview",

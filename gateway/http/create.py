@@ -16,6 +16,7 @@ from gateway.domain.submission import Draft
 from gateway.domain.task import Task, TaskStatus
 from gateway.http.exchange import Exchange
 from gateway.http.replies import encode, error_response, to_response
+from gateway.http.uploads import with_uploads
 
 PING_S = 10.0
 NO_RETRY = {"x-should-retry": "false"}
@@ -29,6 +30,7 @@ async def create(exchange: Exchange) -> Response:
     """
     core, dialect, call = exchange.core, exchange.dialect, exchange.call
     draft = dialect.read_create(call, exchange.route, core.catalog())
+    draft = await with_uploads(exchange, draft)
     task = await core.submit.accept(exchange.principal, dialect.name, draft)
     headers = {"x-task-id": task.id}
     if task.ignored:
@@ -49,7 +51,11 @@ async def create(exchange: Exchange) -> Response:
         return to_response(dialect.render_created(task, exchange.view), headers)
     try:
         ended = await core.query.wait(task, min(wait.wait_s, core.sync_wait_s))
-        if not ended.status.is_terminal and wait.task_on_timeout:
+        if ended.status.is_terminal:
+            as_task = wait.task_on_failure and ended.status is not TaskStatus.COMPLETED
+        else:
+            as_task = wait.task_on_timeout
+        if as_task:
             return to_response(dialect.render_task(ended, exchange.view), headers)
         return to_response(await _result(exchange, draft, ended), headers)
     except GatewayError as error:
@@ -86,10 +92,12 @@ async def _stream(exchange: Exchange, draft: Draft, task: Task) -> AsyncGenerato
             raise dialect.failure_of(task)
         form = draft.result_format or ResultFormat.B64_JSON
         images = await core.pictures.of(task, form, exchange.call.base_url)
-        for name, data in dialect.stream_event(task, images, exchange.view):
-            yield sse(name, data)
+        events = dialect.stream_event(task, images, exchange.view)
+        for number, (name, data) in enumerate(events, 1):
+            yield dialect.frame(number, name, encode(data))
     except GatewayError as error:
-        yield sse("error", dialect.render_error(error, exchange.view).body)
+        reply = dialect.render_error(error, exchange.view)
+        yield dialect.frame(1, "error", encode(reply.body), reply.status)
 
 
 def sse(name: str, data: object) -> bytes:

@@ -17,7 +17,7 @@ from gateway.domain.errors import (
     StoreUnavailable,
     Unavailable,
 )
-from gateway.http import catalogue, create, tasks
+from gateway.http import catalogue, create, tasks, uploads
 from gateway.http.auth import authenticate
 from gateway.http.calls import call_head, read_body, read_multipart
 from gateway.http.exchange import Exchange
@@ -39,6 +39,8 @@ HANDLERS: dict[Operation, Handler] = {
     Operation.LIST: tasks.page,
     Operation.CANCEL: tasks.cancel,
     Operation.EVENTS: tasks.events,
+    Operation.UPLOAD_POLICY: uploads.policy,
+    Operation.UPLOAD: uploads.receive,
 }
 _WITH_BODY = frozenset({Operation.CREATE, Operation.QUOTE, Operation.CANCEL, Operation.UPLOAD})
 
@@ -53,7 +55,10 @@ def endpoint(
         call = call_head(request, core.public_url)
         view = View(call.base_url, call.request_id, core.clock.now_ms())
         try:
-            principal = await authenticate(core.keys, call.headers)
+            if route.operation is Operation.UPLOAD:
+                principal = await uploads.admit(core, dialect, call)
+            else:
+                principal = await authenticate(core.keys, call.headers)
             if route.operation in _WITH_BODY:
                 call = await _with_body(request, route, call)
             return await handler(Exchange(core, dialect, route, call, principal, view))

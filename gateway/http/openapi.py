@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Any
 
 from gateway.app.core import Core
+from gateway.app.dialect import Operation
 from gateway.http.mount import Mounted, mounted
 
 _ERROR = {"schema": {"type": "object"}}
@@ -26,12 +27,13 @@ def document(base: dict[str, Any], core: Core) -> dict[str, Any]:
 
 def _operation(entry: Mounted) -> dict[str, Any]:
     route = entry.route
-    name = entry.path.strip("/").replace("/", "_").replace("{", "").replace("}", "")
+    # A trailing slash stays, as an underscore: DashScope's addresses exist in both forms.
+    name = entry.path.lstrip("/").replace("/", "_").replace("{", "").replace("}", "")
     operation: dict[str, Any] = {
         "operationId": f"{route.method.lower()}_{name}",
         "summary": route.summary,
         "tags": [entry.dialect.name],
-        "security": [{"key": []}],
+        "security": [] if route.operation is Operation.UPLOAD else [{"key": []}],
         "parameters": _parameters(entry),
         "responses": _responses(entry),
     }

@@ -8,6 +8,7 @@ from dataclasses import replace
 from starlette.responses import Response, StreamingResponse
 
 from gateway.app.dialect import Dialect
+from gateway.domain.errors import TaskNotFound
 from gateway.domain.task import Task
 from gateway.http.create import sse
 from gateway.http.exchange import Exchange
@@ -27,7 +28,10 @@ def _voice(exchange: Exchange, task: Task) -> Dialect:
 async def query(exchange: Exchange) -> Response:
     """Answer one task as it stands."""
     task_id = exchange.dialect.read_task_id(exchange.call)
-    task = await exchange.core.query.task(exchange.principal, task_id)
+    try:
+        task = await exchange.core.query.task(exchange.principal, task_id)
+    except TaskNotFound:
+        return to_response(exchange.dialect.render_unknown(task_id, exchange.view))
     return to_response(_voice(exchange, task).render_task(task, exchange.view))
 
 
