@@ -38,7 +38,12 @@ async def query(exchange: Exchange) -> Response:
 async def page(exchange: Exchange) -> Response:
     """Answer a page of the team's tasks, newest first."""
     wanted = exchange.dialect.read_list(exchange.call)
-    wanted = replace(wanted, limit=min(wanted.limit, LIST_MAX))
+    model = wanted.where.model
+    if model is not None:
+        # Tasks are stored under the canonical id; callers know their alias.
+        model = exchange.core.catalog().aliases.get(model, model)
+    where = replace(wanted.where, model=model)
+    wanted = replace(wanted, where=where, limit=min(wanted.limit, LIST_MAX))
     offset = (wanted.page - 1) * wanted.limit if wanted.page else None
     found = await exchange.core.query.page(
         exchange.principal,
