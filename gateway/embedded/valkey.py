@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from gateway.embedded.engine import EmbeddedEngine
+from gateway.embedded.engine import Account, EmbeddedEngine
 from gateway.embedded.errors import EmbeddedEngineError
 from gateway.embedded.sockets import socket_dir
 
@@ -48,7 +48,7 @@ class EmbeddedValkey(EmbeddedEngine):
         """The unix socket the server listens on."""
         return socket_dir(self.home) / SOCKET_NAME
 
-    def _argv(self, socket_directory: Path) -> Sequence[str]:
+    def _argv(self, account: Account | None, socket_directory: Path) -> Sequence[str]:
         settings = {
             **SETTINGS,
             "dir": str(self.home),

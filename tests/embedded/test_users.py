@@ -13,8 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from gateway.embedded import EmbeddedEngineError, EmbeddedPostgres, EmbeddedValkey, attached
+from gateway.embedded import (
+    EmbeddedEngineError,
+    EmbeddedPostgres,
+    EmbeddedValkey,
+    attached,
+    programs,
+)
 from gateway.embedded.engine import Account, run_as
+from tests.support.engines import copy_server
 
 ROOT = Path(__file__).parents[2]
 
@@ -92,6 +99,32 @@ def test_roots_own_engines_run_as_a_system_user_even_in_a_private_place(tmp_path
             assert owner(Path(f"/proc/{engine.pid}")) != 0
             assert owner(engine.home) != 0
     assert private.stat().st_mode & 0o777 == 0o700
+
+
+def test_roots_postgres_runs_from_an_environment_that_only_root_can_enter(
+    tmp_path, blank_server, monkeypatch
+):
+    package = programs.binary("postgres").parents[2]
+    private = tmp_path / "site-packages"
+    for folder in (f"{package.name}/pginstall{programs.MAJOR_VERSION}", f"{package.name}.libs"):
+        if (package.parent / folder).exists():
+            shutil.copytree(package.parent / folder, private / folder, symlinks=True)
+    install = private / package.name / f"pginstall{programs.MAJOR_VERSION}"
+    private.chmod(0o700)
+    cache = Path(tempfile.mkdtemp(prefix="gateway-cache-"))
+    monkeypatch.setattr(programs, "CACHE", cache)
+    monkeypatch.setattr(programs, "binary", lambda name: install / "bin" / name)
+    copy_server(blank_server, tmp_path / "data")
+
+    for _ in range(2):
+        with attached(tmp_path / "data", valkey=False) as engines:
+            assert engines.postgres
+            running = Path(f"/proc/{engines.postgres.pid}/exe").resolve()
+            assert cache in running.parents
+
+    assert len(list(cache.iterdir())) == 1
+    assert private.stat().st_mode & 0o777 == 0o700
+    shutil.rmtree(cache)
 
 
 def test_an_engine_in_a_reachable_place_keeps_no_capability(data_dir):

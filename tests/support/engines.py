@@ -8,7 +8,7 @@ from pathlib import Path
 import redis
 
 from gateway.embedded import EmbeddedEngine, EmbeddedPostgres, EmbeddedValkey
-from gateway.embedded.postgres import binary
+from gateway.embedded.programs import binary
 
 # A test that is about durability asks for `own_postgres`, which keeps these on.
 NO_DURABILITY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
