@@ -24,6 +24,14 @@ FILE_FIELDS = ("image", "images", "image_urls", "mask")
 EDIT = "edit"
 OPTION_MAX = 256
 ECHOED = ("size", "quality", "background", "output_format")
+# Canonical names that have one spelling only; the parts record theirs themselves.
+_NAMES = {
+    **{name: name for name in ("model", "prompt", "negative_prompt", "watermark", "mask")},
+    "rewrite_prompt": "prompt_extend",
+    "thinking": "thinking_mode",
+    "group": "enable_sequential",
+    **{option: option for option in OPTIONS},
+}
 
 
 def open_body(call: Call, reading: Reading, known: Schema) -> Fields:
@@ -58,11 +66,7 @@ def _put(values: dict[str, Any], name: str, value: str) -> None:
 
 def read_request(fields: Fields) -> GenerationRequest:
     """Read every canonical field of a unified body; problems go to the reading."""
-    names = fields.reading.names
-    names.update({name: name for name in ("model", "prompt", "negative_prompt", "watermark")})
-    names.update(rewrite_prompt="prompt_extend", thinking="thinking_mode")
-    names.update(group="enable_sequential", mask="mask")
-    names.update({option: option for option in OPTIONS})
+    fields.reading.names.update(_NAMES)
     fields.require("model")
     size = _parts.read_any_size(fields)
     images = _parts.read_images(fields, IMAGE_FIELDS)
@@ -96,6 +100,8 @@ def read_options(fields: Fields) -> dict[str, str | int | bool]:
     """Read the vendor-neutral extras; the core decides which of them the model ignores."""
     found: dict[str, str | int | bool] = {}
     for name in OPTIONS:
+        if name not in fields:
+            continue
         value = fields.integer(name) if FIELDS[name]["type"] == "integer" else fields.text(name)
         if isinstance(value, str) and len(value) > OPTION_MAX:
             message = f"{name} is longer than {OPTION_MAX} characters."
