@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import asyncpg
@@ -85,6 +85,9 @@ class Database:
         try:
             with away_as_unavailable(), lost_midway():
                 yield connection
+        except ConnectionLost:
+            _abandon(connection)
+            raise
         finally:
             await self._release(connection)
 
@@ -151,7 +154,7 @@ class Database:
                     await connection.fetchval("SELECT pg_advisory_unlock($1, 1)", lock_id)
         except BaseException:
             # The lock belongs to the session: ending it frees the lock for certain.
-            connection.terminate()
+            _abandon(connection)
             raise
         finally:
             await self._release(connection)
@@ -168,6 +171,12 @@ class Database:
         if pool is not None:
             with away_as_unavailable():
                 await pool.release(connection)
+
+
+def _abandon(connection: Any) -> None:
+    """End a connection that is broken or holds a lock; one that is gone already stays gone."""
+    with suppress(asyncpg.InterfaceError):
+        connection.terminate()
 
 
 async def _leave_session(_connection: Any) -> None:

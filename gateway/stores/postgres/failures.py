@@ -25,7 +25,9 @@ _AWAY = (
     OSError,
     asyncio.TimeoutError,
 )
+# InternalClientError: the server's farewell arrived, the end of the connection not yet.
 _MIDWAY = (
+    asyncpg.InternalClientError,
     asyncpg.ConnectionDoesNotExistError,
     asyncpg.ConnectionFailureError,
     asyncpg.AdminShutdownError,
