@@ -116,7 +116,7 @@ async def test_the_task_id_holds_the_addresses_as_given() -> None:
         "//evil.example/requests/6b1e",
         "/requests/6b1e",
         "https://queue.fal.run/" + "x" * 600,
-        "https://[bad",
+        "https://queue.fal.run:port/requests/6b1e",
         7,
         None,
     ],
@@ -159,6 +159,14 @@ async def test_a_completed_request_is_fetched_from_its_response_address() -> Non
         )
     )
     assert str(vendor.last.url) == BASE + ROOT
+
+
+async def test_a_picture_without_a_link_counts_as_failed() -> None:
+    result = {"images": [PICTURE, {"width": 1280}]}
+    vendor = Vendor([says({"status": "COMPLETED"}), says(result)])
+    delivered = await adapter_at(vendor, "fal").poll(TASK)
+    assert isinstance(delivered, Delivered)
+    assert (len(delivered.images), delivered.failed) == (1, 1)
 
 
 @pytest.mark.parametrize("word", ["request_cancelled", "client_cancelled"])
