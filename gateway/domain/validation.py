@@ -229,18 +229,24 @@ def demanded(
     request: GenerationRequest, defaults: Mapping[str, bool] = _NO_DEFAULTS
 ) -> tuple[Feature, ...]:
     """Give the features a request asks for beyond what the model does by itself (see Feature)."""
-    asks = {
-        Feature.NEGATIVE_PROMPT: bool(request.negative_prompt),
-        Feature.SEED: request.seed is not None,
-        Feature.PALETTE: bool(request.palette),
-        Feature.BOXES: any(request.boxes),
-        Feature.MASK: request.mask is not None,
-        Feature.INTERLEAVE: request.interleave,
-    }
-    for switch in (Feature.WATERMARK, Feature.REWRITE_PROMPT, Feature.THINKING):
-        value = getattr(request, switch)
-        asks[switch] = value is not None and value != defaults.get(switch, False)
-    return tuple(feature for feature in Feature if asks[feature])
+    asked = [
+        (Feature.NEGATIVE_PROMPT, request.negative_prompt),
+        (Feature.SEED, request.seed is not None),
+        *((switch, _is_turned(request, switch, defaults)) for switch in _SWITCHES),
+        (Feature.PALETTE, request.palette),
+        (Feature.BOXES, any(request.boxes)),
+        (Feature.MASK, request.mask is not None),
+        (Feature.INTERLEAVE, request.interleave),
+    ]
+    return tuple(feature for feature, is_asked in asked if is_asked)
+
+
+_SWITCHES = (Feature.WATERMARK, Feature.REWRITE_PROMPT, Feature.THINKING)
+
+
+def _is_turned(request: GenerationRequest, switch: Feature, defaults: Mapping[str, bool]) -> bool:
+    value = getattr(request, switch)
+    return value is not None and value != defaults.get(switch, False)
 
 
 def _feature_problems(
