@@ -103,6 +103,8 @@ class Worker:
             lost = await self.live.epoch_lost()
             if lost or rounds % SWEEP_EVERY_ROUNDS == 0:
                 await self.sweep.run()
+            if rounds % SWEEP_EVERY_ROUNDS == 0:
+                await self.sweep.expire()
             rounds += 1
             await asyncio.sleep(EPOCH_CHECK_S * (1 + random.random() / 5))  # noqa: S311 - jitter
 

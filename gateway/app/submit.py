@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from os import urandom
@@ -113,13 +114,17 @@ class Submit:
         self, request: GenerationRequest
     ) -> tuple[tuple[InputImage, ...], list[Problem]]:
         """Look at every picture's header; gives them with their facts, and what is wrong."""
-        images: list[InputImage] = []
-        problems: list[Problem] = []
-        for index, image in enumerate(request.images):
-            seen = await self.inspector.inspect(image, f"images[{index}]")
-            if isinstance(seen, Problem):
-                problems.append(seen)
-            images.append(image if isinstance(seen, Problem) else seen)
+        seen = await asyncio.gather(
+            *(
+                self.inspector.inspect(image, f"images[{index}]")
+                for index, image in enumerate(request.images)
+            )
+        )
+        problems = [found for found in seen if isinstance(found, Problem)]
+        images = [
+            image if isinstance(found, Problem) else found
+            for image, found in zip(request.images, seen, strict=True)
+        ]
         return tuple(images), problems
 
     async def accept(self, principal: Principal, dialect: str, draft: Draft) -> Task:

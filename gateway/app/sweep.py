@@ -1,4 +1,4 @@
-"""The sweeper: whatever Postgres knows to be unfinished becomes due in Valkey again."""
+"""The sweeper: what Postgres knows to be unfinished becomes due again; expired pictures go."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from gateway.app.ports import Clock, LiveTasks, TaskStore
+from gateway.app.ports import AssetStore, Clock, LiveTasks, TaskStore
 from gateway.domain.task import Outcome, Task
 
 log = structlog.get_logger(__name__)
@@ -16,6 +16,7 @@ log = structlog.get_logger(__name__)
 PAGE = 1_000
 # A task whose submit may be under way right now: its worker re-asserts its lease first.
 INTENT_GRACE_MS = 10_000
+EXPIRE_MAX = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Sweep:
 
     tasks: TaskStore
     live: LiveTasks
+    assets: AssetStore
     clock: Clock
     alone: Callable[[], AbstractAsyncContextManager[bool]]
 
@@ -44,6 +46,11 @@ class Sweep:
         if added:
             log.info("sweep_indexed", count=added)
         return added
+
+    async def expire(self) -> int:
+        """Delete expired pictures of our own, a batch at a time; gives how many."""
+        async with self.alone() as mine:
+            return await self.assets.expire(EXPIRE_MAX) if mine else 0
 
     async def _index(self, page: Sequence[Task]) -> int:
         now_ms = self.clock.now_ms()

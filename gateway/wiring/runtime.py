@@ -167,85 +167,123 @@ async def open_gateway(
         stack.push_async_callback(valkey.aclose)
         live = ValkeyLiveTasks(valkey, books.tasks.get, task_ttl_hours=settings.task_ttl_hours)
         stack.push_async_callback(live.aclose)
-        yield _gateway(settings, configuration, books, PostgresUsage(engine), valkey, live, stack)
-
-
-def _gateway(
-    settings: Settings,
-    configuration: Configuration,
-    books: Books,
-    usage: PostgresUsage,
-    valkey: Valkey,
-    live: ValkeyLiveTasks,
-    stack: AsyncExitStack,
-) -> Gateway:
-    clock = SystemClock()
-    health = ValkeyHealthBoard(valkey)
-    budgets = ValkeyBudgets(valkey, configuration.limits)
-    fetcher = _fetcher(settings, configuration, stack)
-    assets = _assets(settings, books.database, clock)
-    query = Query(books.tasks, live)
-    dispatcher = _dispatcher(settings, books, query, clock, stack)
-    advance = Advance(
-        catalog=lambda: configuration.catalog,
-        adapters=lambda: configuration.adapters,
-        tasks=books.tasks,
-        live=live,
-        health=health,
-        budgets=budgets,
-        results=ResultKeeper(
-            assets=assets,
-            fetcher=fetcher,
+        clock = SystemClock()
+        parts = _Parts(
+            settings=settings,
+            configuration=configuration,
+            books=books,
+            usage=PostgresUsage(engine),
+            valkey=valkey,
+            live=live,
+            health=ValkeyHealthBoard(valkey),
+            budgets=ValkeyBudgets(valkey, configuration.limits),
+            fetcher=_fetcher(settings, configuration, stack),
+            assets=_assets(settings, books.database, clock),
             clock=clock,
-            rehost=settings.asset_store != "off",
-            ttl_ms=settings.task_ttl_hours * HOUR_MS,
-        ),
-        clock=clock,
-        on_settled=lambda task: dispatcher.notify() if task.has_callback else None,
-    )
-    submit = Submit(
-        catalog=lambda: configuration.catalog,
-        tasks=books.tasks,
-        live=live,
-        health=health,
-        budgets=budgets,
-        inspector=HeaderInspector(fetcher),
-        fetcher=fetcher,
-        clock=clock,
-        new_task_id=lambda dialect, now_ms, entropy: DIALECTS[dialect].new_task_id(now_ms, entropy),
-    )
-    core = Core(
-        catalog=lambda: configuration.catalog,
-        dialects=DIALECTS,
-        submit=submit,
-        query=query,
-        cancel=Cancel(query, books.tasks, live, advance),
-        pictures=Pictures(assets, fetcher),
-        keys=books.keys,
-        ledger=books.ledger,
-        usage=usage,
-        assets=assets,
-        clock=clock,
-        model_view=model_view,
-        probes={"postgres": books.database.ping, "valkey": valkey.ping},
-        sync_wait_s=float(settings.sync_wait_seconds),
-        public_url=settings.public_url,
-    )
+        )
+        yield _gateway(parts, stack)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What is opened once and shared by the use cases."""
+
+    settings: Settings
+    configuration: Configuration
+    books: Books
+    usage: PostgresUsage
+    valkey: Valkey
+    live: ValkeyLiveTasks
+    health: ValkeyHealthBoard
+    budgets: ValkeyBudgets
+    fetcher: GuardedFetcher
+    assets: AssetStore
+    clock: SystemClock
+
+    def catalog(self) -> Catalog:
+        """The catalogue in force."""
+        return self.configuration.catalog
+
+
+def _gateway(parts: _Parts, stack: AsyncExitStack) -> Gateway:
+    query = Query(parts.books.tasks, parts.live)
+    dispatcher = _dispatcher(parts, stack)
+    advance = _advance(parts, dispatcher)
     return Gateway(
-        settings=settings,
-        configuration=configuration,
-        database=books.database,
-        valkey=valkey,
-        live=live,
-        tasks=books.tasks,
-        keys=books.keys,
-        ledger=books.ledger,
-        outbox=books.outbox,
-        core=core,
+        settings=parts.settings,
+        configuration=parts.configuration,
+        database=parts.books.database,
+        valkey=parts.valkey,
+        live=parts.live,
+        tasks=parts.books.tasks,
+        keys=parts.books.keys,
+        ledger=parts.books.ledger,
+        outbox=parts.books.outbox,
+        core=_core(parts, query, advance),
         advance=advance,
-        sweep=Sweep(books.tasks, live, clock, lambda: books.database.exclusively("sweep")),
+        sweep=Sweep(
+            parts.books.tasks,
+            parts.live,
+            parts.assets,
+            parts.clock,
+            lambda: parts.books.database.exclusively("sweep"),
+        ),
         dispatcher=dispatcher,
     )
+
+
+def _advance(parts: _Parts, dispatcher: Dispatcher) -> Advance:
+    return Advance(
+        catalog=parts.catalog,
+        adapters=lambda: parts.configuration.adapters,
+        tasks=parts.books.tasks,
+        live=parts.live,
+        health=parts.health,
+        budgets=parts.budgets,
+        results=ResultKeeper(
+            assets=parts.assets,
+            fetcher=parts.fetcher,
+            clock=parts.clock,
+            rehost=parts.settings.asset_store != "off",
+            ttl_ms=parts.settings.task_ttl_hours * HOUR_MS,
+        ),
+        clock=parts.clock,
+        on_settled=lambda task: dispatcher.notify() if task.has_callback else None,
+    )
+
+
+def _core(parts: _Parts, query: Query, advance: Advance) -> Core:
+    return Core(
+        catalog=parts.catalog,
+        dialects=DIALECTS,
+        submit=Submit(
+            catalog=parts.catalog,
+            tasks=parts.books.tasks,
+            live=parts.live,
+            health=parts.health,
+            budgets=parts.budgets,
+            inspector=HeaderInspector(parts.fetcher),
+            fetcher=parts.fetcher,
+            clock=parts.clock,
+            new_task_id=_new_task_id,
+        ),
+        query=query,
+        cancel=Cancel(query, parts.books.tasks, parts.live, advance),
+        pictures=Pictures(parts.assets, parts.fetcher),
+        keys=parts.books.keys,
+        ledger=parts.books.ledger,
+        usage=parts.usage,
+        assets=parts.assets,
+        clock=parts.clock,
+        model_view=model_view,
+        probes={"postgres": parts.books.database.ping, "valkey": parts.valkey.ping},
+        sync_wait_s=float(parts.settings.sync_wait_seconds),
+        public_url=parts.settings.public_url,
+    )
+
+
+def _new_task_id(dialect: str, now_ms: int, entropy: bytes) -> str:
+    return DIALECTS[dialect].new_task_id(now_ms, entropy)
 
 
 def _fetcher(
@@ -267,18 +305,17 @@ def _assets(settings: Settings, database: Database, clock: SystemClock) -> Asset
     return open_assets(settings.asset_store, clock)
 
 
-def _dispatcher(
-    settings: Settings, books: Books, query: Query, clock: SystemClock, stack: AsyncExitStack
-) -> Dispatcher:
+def _dispatcher(parts: _Parts, stack: AsyncExitStack) -> Dispatcher:
+    settings, clock = parts.settings, parts.clock
     client = callback_client(settings.callback_allowed_hosts, settings.callback_ca_file)
     stack.push_async_callback(client.aclose)
     sender = HttpCallbackSender(client, clock, settings.callback_allowed_hosts)
 
     async def render(task_id: str) -> bytes | None:
-        task = await books.tasks.get(task_id)
+        task = await parts.books.tasks.get(task_id)
         return None if task is None else _callback_body(task, settings.base_url, clock)
 
-    return Dispatcher(books.outbox, sender, render, clock)
+    return Dispatcher(parts.books.outbox, sender, render, clock)
 
 
 def _callback_body(task: Task, base_url: str, clock: SystemClock) -> bytes:

@@ -1,0 +1,54 @@
+"""What the use cases need from the outside, as Protocols. Wiring supplies the concrete parts."""
+
+from __future__ import annotations
+
+from gateway.app.ports.clock import Clock
+from gateway.app.ports.durable import (
+    AssetStore,
+    KeyStore,
+    Ledger,
+    NewTask,
+    Outbox,
+    Settlement,
+    TaskFilter,
+    TaskPage,
+    TaskStore,
+    Usage,
+    UsageRow,
+    UsageSum,
+)
+from gateway.app.ports.index import Budgets, HealthBoard, Lease, LiveTasks
+from gateway.app.ports.outbound import (
+    CallbackSender,
+    FetchedImage,
+    FetchFailed,
+    ImageFetcher,
+    ImageInspector,
+    UpstreamAdapter,
+)
+
+__all__ = [
+    "AssetStore",
+    "Budgets",
+    "CallbackSender",
+    "Clock",
+    "FetchFailed",
+    "FetchedImage",
+    "HealthBoard",
+    "ImageFetcher",
+    "ImageInspector",
+    "KeyStore",
+    "Lease",
+    "Ledger",
+    "LiveTasks",
+    "NewTask",
+    "Outbox",
+    "Settlement",
+    "TaskFilter",
+    "TaskPage",
+    "TaskStore",
+    "UpstreamAdapter",
+    "Usage",
+    "UsageRow",
+    "UsageSum",
+]

@@ -1,0 +1,201 @@
+"""What Postgres keeps: tasks, money, keys, callbacks, usage, pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.domain.access import Principal, Team
+from gateway.domain.callback import Callback, CallbackSpec, TryResult
+from gateway.domain.ledger import Transfer
+from gateway.domain.money import MicroCredits, MicroUsd
+from gateway.domain.request import GenerationRequest
+from gateway.domain.task import Attempt, Ending, Task
+
+
+@dataclass(frozen=True, slots=True)
+class NewTask:
+    """A priced task about to be accepted; ``request`` is stored whole beside it."""
+
+    task: Task
+    request: GenerationRequest
+    callback: CallbackSpec | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """Everything the one settle transaction writes.
+
+    ``task`` carries every event folded in so far and the fence it was loaded with; its
+    attempts are written too. ``charged`` is what is captured (0 = release). The callback body
+    is rendered at delivery, from the settled task.
+    """
+
+    task: Task
+    ending: Ending
+    charged: MicroCredits
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPage:
+    """One page of a team's tasks, newest first; ``next_cursor`` None at the end."""
+
+    tasks: tuple[Task, ...]
+    next_cursor: str | None
+    total: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFilter:
+    """Which of a team's tasks to list; None does not filter. ``page`` counts from 1."""
+
+    status: str | None = None
+    model: str | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
+    task_id: str | None = None
+
+
+class TaskStore(Protocol):
+    """Durable tasks, attempts and settlements. Every write compares the task's fence.
+
+    All methods raise StoreUnavailable while Postgres is away.
+    """
+
+    async def accept(self, new: NewTask) -> None:
+        """Hold the credits and insert the task, in one transaction shared by concurrent calls.
+
+        Raises InsufficientCredits; then nothing was written.
+        """
+        ...
+
+    async def get(self, task_id: str) -> Task | None:
+        """Give a task as last written here."""
+        ...
+
+    async def request_of(self, task_id: str) -> GenerationRequest:
+        """Give the stored request of a task."""
+        ...
+
+    async def save(self, task: Task, attempt: Attempt | None) -> Task:
+        """Write the task and its changed attempt durably; gives the task with its new fence.
+
+        ``task.fence`` is the fence it was loaded with. Raises StaleFence when another worker
+        moved it on or it is already terminal.
+        """
+        ...
+
+    async def settle(self, settlement: Settlement) -> Task:
+        """Resolve the hold, end the task, write usage and callback rows: one transaction.
+
+        Gives the terminal task. Raises StaleFence when it was settled already.
+        """
+        ...
+
+    async def page(
+        self,
+        team_id: str,
+        where: TaskFilter,
+        limit: int,
+        cursor: str | None,
+        offset: int | None = None,
+    ) -> TaskPage:
+        """List a team's tasks, newest first; with ``offset`` (page-numbered dialects), a total."""
+        ...
+
+    async def unfinished(self, after_id: str, limit: int) -> Sequence[Task]:
+        """Give non-terminal tasks with an id greater than ``after_id``, in id order."""
+        ...
+
+
+class Ledger(Protocol):
+    """Credits per team."""
+
+    async def team(self, team_id: str) -> Team | None:
+        """Give a team with its balance."""
+        ...
+
+    async def grant(self, team_id: str, amount: MicroCredits, reference: str | None) -> Transfer:
+        """Add credits."""
+        ...
+
+
+class KeyStore(Protocol):
+    """API keys by their hash."""
+
+    async def principal(self, key_text: str) -> Principal | None:
+        """Give whom a key acts for; None when unknown, revoked or expired."""
+        ...
+
+
+class Outbox(Protocol):
+    """Callbacks waiting to be sent; rows were written by settlements."""
+
+    async def claim(self, limit: int, lease_ms: int) -> Sequence[Callback]:
+        """Take due callbacks for ``lease_ms``; another worker will not get them meanwhile."""
+        ...
+
+    async def record(self, callback: Callback, result: TryResult, next_at_ms: int | None) -> None:
+        """Log a try; delivered, or due again at ``next_at_ms``, or dead when that is None."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRow:
+    """What one model cost a team over a time range; amounts are micro-credits."""
+
+    model: str
+    status: str
+    tasks: int
+    images: int
+    credits_charged: MicroCredits
+
+
+@dataclass(frozen=True, slots=True)
+class UsageSum:
+    """Sums over ended tasks under one name (a team, key, model, upstream or UTC day).
+
+    ``charged`` is in micro-credits, ``cost`` and ``exposure`` in micro-USD.
+    """
+
+    name: str
+    tasks: int = 0
+    completed: int = 0
+    images: int = 0
+    charged: MicroCredits = 0
+    cost: MicroUsd = 0
+    exposure: MicroUsd = 0
+
+
+class Usage(Protocol):
+    """Sums over ended tasks."""
+
+    async def of_team(self, team_id: str, since_ms: int, until_ms: int) -> Sequence[UsageRow]:
+        """Give a team's usage by model and status, for tasks that ended in the range."""
+        ...
+
+    async def sums(
+        self, by: str, since_ms: int, until_ms: int, team_id: str | None = None
+    ) -> Sequence[UsageSum]:
+        """Give what was charged and what it cost by ``team``, ``key``, ``model``, ``upstream``
+        or ``day``, for tasks that ended in the range.
+        """
+        ...
+
+
+class AssetStore(Protocol):
+    """Picture bytes kept by the gateway itself."""
+
+    async def put(self, asset_id: str, content: bytes, media_type: str, expires_ms: int) -> None:
+        """Keep a picture until ``expires_ms``."""
+        ...
+
+    async def get(self, asset_id: str) -> tuple[bytes, str] | None:
+        """Give bytes and media type; None when unknown or expired."""
+        ...
+
+    async def expire(self, limit: int) -> int:
+        """Delete at most ``limit`` expired pictures; gives how many."""
+        ...

@@ -1,0 +1,116 @@
+"""What Valkey keeps, all of it rebuildable: live tasks, the due queue, health, budgets."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.domain.health import Circuit, Signal
+from gateway.domain.task import Task
+
+
+class LiveTasks(Protocol):
+    """Live state and the due queue. Raises IndexUnavailable while Valkey is away."""
+
+    async def enqueue(self, task: Task, due_ms: int) -> None:
+        """Index an accepted task and make it due, in one round trip."""
+        ...
+
+    async def get(self, task_id: str) -> Task | None:
+        """Give the live state, None when not indexed."""
+        ...
+
+    async def claim(self, limit: int, lease_ms: int) -> Sequence[Lease]:
+        """Take due tasks for ``lease_ms``; a task is never leased twice at once."""
+        ...
+
+    async def seize(self, task_id: str, lease_ms: int) -> Lease | None:
+        """Take one task out of turn; None while somebody else holds its lease."""
+        ...
+
+    async def save(self, lease: Lease, task: Task, due_ms: int | None) -> bool:
+        """Write live state and end the lease: due again at ``due_ms``, or out of the queue.
+
+        A terminal task is announced to waiters. False when the lease was lost meanwhile.
+        """
+        ...
+
+    async def renew(self, leases: Sequence[Lease], lease_ms: int) -> None:
+        """Extend leases still held."""
+        ...
+
+    async def add_missing(self, tasks: Sequence[Task], due_ms: int) -> int:
+        """Index tasks that are not indexed (the sweeper); gives how many were added."""
+        ...
+
+    async def epoch_lost(self) -> bool:
+        """Whether the index was flushed since the last ``mark_epoch``."""
+        ...
+
+    async def mark_epoch(self) -> None:
+        """Say that the index is complete again."""
+        ...
+
+    async def wait_due(self, timeout_s: float) -> None:
+        """Return when a task may have become due (an ``enqueue`` anywhere), or after the time."""
+        ...
+
+    async def wait(self, task_id: str, timeout_s: float) -> Task | None:
+        """Wait until a task is terminal; None when ``timeout_s`` passed first."""
+        ...
+
+    def events(self, task_id: str) -> AsyncIterator[Task]:
+        """Give the task now and after every change, until terminal."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to visit a task until it expires; ``token`` proves it."""
+
+    task: Task
+    token: str
+
+
+class HealthBoard(Protocol):
+    """Circuit breakers shared by all processes, keyed by (upstream, model)."""
+
+    async def circuits(self) -> Mapping[tuple[str, str], Circuit]:
+        """Give all circuits that are not plainly closed (may be half a second old)."""
+        ...
+
+    async def observe(self, upstream: str, model: str, signal: Signal, at_ms: int) -> None:
+        """Fold one outcome into the circuit."""
+        ...
+
+    async def reset(self, upstream: str) -> None:
+        """Close every circuit of an upstream: an operator says that it is well."""
+        ...
+
+    async def claim_trial(self, upstream: str, model: str, at_ms: int) -> bool:
+        """Take the one trial a half-open circuit admits; True also when none is needed."""
+        ...
+
+
+class Budgets(Protocol):
+    """Token buckets and in-flight counts per upstream account."""
+
+    async def take_submit(self, upstream: str, attempt_id: str) -> int:
+        """Take the right to submit now: 0, or the milliseconds until one is free.
+
+        Counts the attempt as in flight until ``finish``.
+        """
+        ...
+
+    async def take_query(self, upstream: str, count: int = 1) -> int:
+        """Take the right to query now: 0, or the milliseconds until one is free."""
+        ...
+
+    async def finish(self, upstream: str, attempt_id: str) -> None:
+        """The attempt no longer runs at the vendor."""
+        ...
+
+    async def in_flight(self) -> Mapping[str, int]:
+        """Give how many attempts run at each upstream."""
+        ...

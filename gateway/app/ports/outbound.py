@@ -1,0 +1,77 @@
+"""What goes out: calls to upstreams, callbacks, pictures that callers name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.domain.callback import Callback, TryResult
+from gateway.domain.errors import Problem
+from gateway.domain.request import InputImage
+from gateway.domain.upstream import Job, PollAnswer, SubmitAnswer
+
+
+class UpstreamAdapter(Protocol):
+    """Code that speaks one provider's API to one upstream. Raises UpstreamError only."""
+
+    async def submit(self, job: Job) -> SubmitAnswer:
+        """Send the job once. ``UpstreamError.sent`` says how far a failure got."""
+        ...
+
+    async def poll(self, upstream_task_id: str) -> PollAnswer:
+        """Ask how a job stands. An UpstreamError with ``sent=REFUSED`` ends the attempt;
+        ``sent=NO`` or ``UNKNOWN`` means the query itself failed and is repeated.
+        """
+        ...
+
+    async def cancel(self, upstream_task_id: str) -> bool:
+        """Ask to cancel; True when the vendor confirms that nothing will be billed."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close connections."""
+        ...
+
+
+class ImageFetcher(Protocol):
+    """Fetches pictures under the address guard, with byte and time caps."""
+
+    async def fetch(self, url: str, *, bytes_max: int, upstream: str | None = None) -> FetchedImage:
+        """Give a picture's bytes. ``upstream`` exempts that upstream's own hosts when its
+        configuration allows private addresses. Raises FetchFailed.
+        """
+        ...
+
+    async def judge(self, url: str, purpose: str) -> str | None:
+        """Give why an address named by a caller is refused, None when it is public.
+        ``purpose`` is ``callback`` or ``image``.
+        """
+        ...
+
+
+class FetchFailed(Exception):
+    """A picture could not be fetched; the message says why, without addresses resolved."""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedImage:
+    """A fetched picture; ``media_type`` sniffed from its bytes."""
+
+    content: bytes
+    media_type: str
+
+
+class CallbackSender(Protocol):
+    """Sends one signed callback under the address guard."""
+
+    async def send(self, callback: Callback, body: bytes) -> TryResult:
+        """Make one try."""
+        ...
+
+
+class ImageInspector(Protocol):
+    """Looks at the header of an input picture."""
+
+    async def inspect(self, image: InputImage, field: str) -> InputImage | Problem:
+        """Give the picture with its facts, or what is wrong with it."""
+        ...
