@@ -97,7 +97,7 @@ class Submit:
         circuits = await self.health.circuits()
         in_flight = await self.budgets.in_flight()
         route = rank(request, catalog, circuits, in_flight, self.clock.now_ms())
-        if not route.candidates and route.problems:
+        if route.problems:
             raise InvalidRequest(*route.problems)
         if not route.candidates and route.retry_at_ms is None:
             raise NoHealthyUpstream(f"No upstream can serve {model.id!r} right now.")

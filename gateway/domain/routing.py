@@ -28,7 +28,9 @@ class Route:
     """The decision for one request.
 
     ``candidates`` are ranked; ``excluded`` gives (upstream, reason) for every other offer.
-    ``problems`` is what the caller must change when no offer can ever serve the request.
+    ``problems`` is what the caller must change: names in the rules that nobody has, or whatever
+    keeps every offer from serving the request. Intake refuses a request with problems; a later
+    visit, after a reload took a name away, goes by ``candidates`` alone.
     ``retry_at_ms`` says when an upstream that is only busy or waiting may be free again.
     """
 
@@ -68,8 +70,7 @@ def rank(
 ) -> Route:
     """Rank the offers for a normalized request; ``request.model`` is a canonical id.
 
-    Never raises: when ``problems`` is not empty and there are no candidates, the request itself is
-    at fault. ``circuits`` are keyed by (upstream, model), with ``*`` for a whole upstream;
+    Never raises; see ``Route.problems``. ``circuits`` are keyed by (upstream, model), with ``*`` for a whole upstream;
     ``drained`` upstreams are left out, even the last one. A sick upstream is used when there is
     no healthy one (the last is never ejected), except that one asking for patience
     (Retry-After) is waited for.
