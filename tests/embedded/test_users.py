@@ -56,6 +56,13 @@ def data_dir(ordinary: Account) -> Iterator[Path]:
     shutil.rmtree(path)
 
 
+@pytest.fixture
+def prepared(data_dir: Path, blank_server: Path) -> Path:
+    """The same directory with a stopped PostgreSQL in it that root's engine user owns."""
+    copy_server(blank_server, data_dir)
+    return data_dir
+
+
 def use_as(account: Account, data_dir: Path) -> subprocess.CompletedProcess[bytes]:
     """Attach twice as `account`. The interpreter may be root's own, so it must stay reachable."""
     program = [sys.executable, "-c", USE, str(data_dir)]
@@ -78,19 +85,21 @@ def test_an_ordinary_user_runs_engines_that_belong_to_that_user(ordinary, data_d
     assert owner(data_dir / "valkey") == ordinary.uid
 
 
-def test_root_runs_an_ordinary_users_engines_as_that_user(ordinary, data_dir):
-    use_as(ordinary, data_dir)
+def test_root_runs_an_ordinary_users_engines_as_that_user(ordinary, prepared):
+    subprocess.run(["chown", "-R", f"{ordinary.uid}:{ordinary.gid}", prepared], check=True)
+    use_as(ordinary, prepared)
 
-    with attached(data_dir) as engines:
+    with attached(prepared) as engines:
         assert engines.postgres
         assert owner(Path(f"/proc/{engines.postgres.pid}")) == ordinary.uid
-    done = use_as(ordinary, data_dir)
+    done = use_as(ordinary, prepared)
     assert (done.returncode, done.stdout) == (0, b"")
 
 
-def test_roots_own_engines_run_as_a_system_user_even_in_a_private_place(tmp_path):
+def test_roots_own_engines_run_as_a_system_user_even_in_a_private_place(tmp_path, blank_server):
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
+    copy_server(blank_server, private / "data")
 
     with attached(private / "data") as engines:
         assert engines.postgres
@@ -127,10 +136,10 @@ def test_roots_postgres_runs_from_an_environment_that_only_root_can_enter(
     shutil.rmtree(cache)
 
 
-def test_an_engine_in_a_reachable_place_keeps_no_capability(data_dir):
-    data_dir.parent.chmod(0o755)
+def test_an_engine_in_a_reachable_place_keeps_no_capability(prepared):
+    prepared.parent.chmod(0o755)
 
-    with attached(data_dir) as engines:
+    with attached(prepared) as engines:
         assert engines.valkey
         status = Path(f"/proc/{engines.valkey.pid}/status").read_text()
 
@@ -139,11 +148,11 @@ def test_an_engine_in_a_reachable_place_keeps_no_capability(data_dir):
     assert int(effective.split()[1], 16) == (0 if reachable else 1 << 1)
 
 
-def test_a_data_directory_copied_by_root_is_handed_to_the_engines_user(data_dir, tmp_path):
-    with attached(data_dir):
+def test_a_preparedectory_copied_by_root_is_handed_to_the_engines_user(prepared, tmp_path):
+    with attached(prepared):
         pass
     copied = tmp_path / "copied"
-    subprocess.run(["cp", "-r", data_dir, copied], check=True)
+    subprocess.run(["cp", "-r", prepared, copied], check=True)
     assert owner(copied / "postgres") == 0
 
     with attached(copied) as engines:
@@ -152,11 +161,11 @@ def test_a_data_directory_copied_by_root_is_handed_to_the_engines_user(data_dir,
     assert owner(copied / "postgres" / "base") != 0
 
 
-def test_somebody_elses_data_directory_is_refused_in_plain_words(ordinary, data_dir):
-    with attached(data_dir):
+def test_somebody_elses_preparedectory_is_refused_in_plain_words(ordinary, prepared):
+    with attached(prepared):
         pass
 
-    done = use_as(ordinary, data_dir)
+    done = use_as(ordinary, prepared)
 
     assert done.returncode != 0
     assert EmbeddedEngineError.__name__.encode() in done.stdout
