@@ -70,10 +70,10 @@ def rank(
 ) -> Route:
     """Rank the offers for a normalized request; ``request.model`` is a canonical id.
 
-    Never raises; see ``Route.problems``. ``circuits`` are keyed by (upstream, model), with ``*`` for a whole upstream;
-    ``drained`` upstreams are left out, even the last one. A sick upstream is used when there is
-    no healthy one (the last is never ejected), except that one asking for patience
-    (Retry-After) is waited for.
+    Never raises; see ``Route.problems``. ``circuits`` are keyed by (upstream, model), with ``*``
+    for a whole upstream; ``drained`` upstreams are left out, even the last one. A sick upstream is
+    used when there is no healthy one (the last is never ejected), except that one asking for
+    patience (Retry-After) is waited for.
     """
     offers = catalog.offers.get(request.model, ())
     named = _named_wrongly(request.rules, catalog)
