@@ -166,6 +166,7 @@ _IMAGES: Mapping[str, _Key] = {
     "mask_bytes_max": _AT_MOST,
     "formats": _Key(_listed(MEDIA_TYPES), _both, _either),
     "alpha": _ALLOWED,
+    "inline": _ALLOWED,
 }
 _COUNT: Mapping[str, _Key] = {
     "max": _Key(_from(1), min, max),

@@ -52,7 +52,7 @@ class ImageRule:
 
     ``count_max_boxed`` narrows the count when boxes are drawn (D10), ``count_max_interleave``
     replaces both counts in interleave mode (0 to that many). ``alpha`` False refuses
-    transparency (R20).
+    transparency (R20), ``inline`` False refuses pictures inside the request: links only.
     """
 
     count_min: int = 0
@@ -66,6 +66,7 @@ class ImageRule:
     mask_bytes_max: int | None = None
     formats: tuple[str, ...] = ("image/jpeg", "image/png", "image/webp", "image/bmp")
     alpha: bool = True
+    inline: bool = True
 
 
 @dataclass(frozen=True, slots=True)

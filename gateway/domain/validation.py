@@ -181,6 +181,8 @@ def _one_picture(field: str, image: InputImage, rule: ImageRule) -> Iterator[Pro
         message = f"{field} is {image.media_type}"
         yield Problem(field, message, INVALID_IMAGE, ", ".join(rule.formats))
     yield from _too_many_bytes(field, image, rule.bytes_max)
+    if image.is_inline and not rule.inline:
+        yield Problem(field, f"{field} is picture data", INVALID_IMAGE, "an http(s) link")
     if image.has_alpha and not rule.alpha:
         yield Problem(field, f"{field} has transparency", INVALID_IMAGE, "an opaque picture")
     if not image.width or not image.height:

@@ -96,4 +96,5 @@ async def read_multipart(
             files.append(UploadedFile(name, value.filename or "", kind, content))
         else:
             fields.append((name, value))
+    await data.close()
     return tuple(fields), tuple(files)
