@@ -184,15 +184,15 @@ async def running_stack(
         async with (
             open_gateway(chosen, database_url=database_url, redis_url=redis_url) as gateway,
             _serving(gateway) as url,
+            httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as client,
         ):
-            async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as client:
-                stack = Stack(url, gateway, simulator, client)
-                for _ in range(workers):
-                    await stack.start_worker()
-                try:
-                    yield stack
-                finally:
-                    await stack.stop_workers()
+            stack = Stack(url, gateway, simulator, client)
+            for _ in range(workers):
+                await stack.start_worker()
+            try:
+                yield stack
+            finally:
+                await stack.stop_workers()
 
 
 @asynccontextmanager
