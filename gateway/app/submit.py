@@ -31,7 +31,7 @@ from gateway.domain.errors import (
 )
 from gateway.domain.model import Catalog, Model
 from gateway.domain.pricing import Price, price_of
-from gateway.domain.request import GenerationRequest, InputImage
+from gateway.domain.request import GenerationRequest
 from gateway.domain.routing import Route, rank
 from gateway.domain.submission import Draft
 from gateway.domain.task import Task
@@ -85,10 +85,12 @@ class Submit:
         request, dropped = normalize(request, model)
         problems = list(check(request, model.limits, defaults=model.defaults))
         problems += await self._callback_problems(draft.callback)
-        images, image_problems = await self._inspected(request)
+        seen, image_problems = request, list[Problem]()
+        if not any(problem.field == "images" for problem in problems):
+            seen, image_problems = await self._inspected(request)
         problems += image_problems
-        if images != request.images:
-            request = replace(request, images=images)
+        if seen != request:
+            request = seen
             already = {str(problem) for problem in problems}
             again = check(request, model.limits, defaults=model.defaults)
             problems += [problem for problem in again if str(problem) not in already]
@@ -112,20 +114,24 @@ class Submit:
 
     async def _inspected(
         self, request: GenerationRequest
-    ) -> tuple[tuple[InputImage, ...], list[Problem]]:
-        """Look at every picture's header; gives them with their facts, and what is wrong."""
-        seen = await asyncio.gather(
-            *(
-                self.inspector.inspect(image, f"images[{index}]")
-                for index, image in enumerate(request.images)
-            )
+    ) -> tuple[GenerationRequest, list[Problem]]:
+        """Look at the header of every picture and of the mask, fetching them where needed.
+
+        Gives the request with their facts, and what is wrong with them.
+        """
+        sent = {f"images[{index}]": image for index, image in enumerate(request.images)}
+        if request.mask is not None:
+            sent["mask"] = request.mask
+        found = await asyncio.gather(
+            *(self.inspector.inspect(image, field) for field, image in sent.items())
         )
-        problems = [found for found in seen if isinstance(found, Problem)]
-        images = [
-            image if isinstance(found, Problem) else found
-            for image, found in zip(request.images, seen, strict=True)
-        ]
-        return tuple(images), problems
+        problems = [item for item in found if isinstance(item, Problem)]
+        known = {
+            field: image if isinstance(item, Problem) else item
+            for (field, image), item in zip(sent.items(), found, strict=True)
+        }
+        mask = known.pop("mask", None)
+        return replace(request, images=tuple(known.values()), mask=mask), problems
 
     async def accept(self, principal: Principal, dialect: str, draft: Draft) -> Task:
         """Accept a draft: its credits are held and its task is durable when this returns.
