@@ -12,7 +12,7 @@ from gateway.catalog.builtin import builtin
 from gateway.domain.model import Feature, Limits, OptionRule, SizeRule
 from gateway.domain.request import GenerationRequest, InputImage, Mode
 from gateway.domain.validation import check, close_names, demanded, normalize
-from tests.support.catalogs import ask, limits, model, pictures
+from tests.support.catalogs import ask, limits, model, offer_limits, pictures
 
 
 def problems(request: GenerationRequest, judged: Limits | None = None) -> list[str]:
@@ -196,6 +196,15 @@ PICTURES = [
 def test_input_pictures_per_model(name, facts, legal):
     found = check(ask(name, images=(*pictures(0), *pictures(1, **facts))), limits(name))
     assert [p.field for p in found] == ([] if legal else ["images[0]"])
+
+
+def test_a_picture_as_data_is_refused_where_only_links_are_taken():
+    name = "wan2.5-i2i-preview"
+    wish = ask(name, images=(InputImage("data:image/png;base64,AAAA"),))
+    assert problems(wish) == []
+    assert problems(wish, offer_limits(name, "evolink")) == [
+        "images[0] is picture data (legal: an http(s) link)"
+    ]
 
 
 def test_picture_bounds_in_words():
