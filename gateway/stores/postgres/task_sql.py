@@ -1,8 +1,10 @@
 """The hot statements of tasks and their money: each is one round trip for a whole batch.
 
-Every statement locks rows in id order before it writes them, so that batches of several processes
-queue up instead of deadlocking; what it read before it waited for a lock is checked again by
-PostgreSQL on the newest version of the row (READ COMMITTED).
+Every statement locks rows in id order (tasks: the order of its items, which callers sort; then
+accounts) before it writes them, so that batches of several processes queue up instead of
+deadlocking; what it read before it waited for a lock is checked again by PostgreSQL on the newest
+version of the row (READ COMMITTED). LATERAL makes each look-up an index look-up: a plan made while
+the tables were empty is kept, and must not scan them when they are full.
 """
 
 from __future__ import annotations
@@ -42,13 +44,17 @@ WITH item AS MATERIALIZED (
         $13::uuid[])
         AS i(id, team_id, key_id, dialect, model, created_ms, deadline_ms, hold, callback_url,
             callback_events, doc, request, hold_id)
-    LEFT JOIN tasks t ON t.id = i.id
+    LEFT JOIN LATERAL (
+        SELECT id, created_ms, team_id FROM tasks WHERE id = i.id LIMIT 1
+    ) t ON true
 ), need AS MATERIALIZED (
     SELECT team_id, sum(hold) AS amount FROM item WHERE NOT taken GROUP BY team_id
 ), locked AS MATERIALIZED (
-    SELECT a.team_id, a.balance - a.held AS available
-    FROM accounts a JOIN need ON need.team_id = a.team_id
-    ORDER BY a.team_id FOR UPDATE OF a
+    SELECT a.team_id, a.available FROM (SELECT team_id FROM need ORDER BY team_id) n
+    CROSS JOIN LATERAL (
+        SELECT team_id, balance - held AS available FROM accounts
+        WHERE team_id = n.team_id FOR UPDATE
+    ) a
 ), moved AS (
     UPDATE accounts a SET held = a.held + need.amount::bigint
     FROM need JOIN locked ON locked.team_id = need.team_id
@@ -85,9 +91,11 @@ WITH item AS MATERIALIZED (
     SELECT * FROM unnest($1::text[], $2::integer[], $3::text[], $4::bytea[])
         AS i(id, fence, status, doc)
 ), mine AS MATERIALIZED (
-    SELECT t.id, item.status, item.doc FROM tasks t JOIN item ON item.id = t.id
-    WHERE t.fence = item.fence AND t.status IN ('pending', 'processing')
-    ORDER BY t.id FOR UPDATE OF t
+    SELECT t.id, item.status, item.doc FROM item CROSS JOIN LATERAL (
+        SELECT id FROM tasks
+        WHERE id = item.id AND fence = item.fence AND status IN ('pending', 'processing')
+        FOR UPDATE
+    ) t
 ), moved AS (
     UPDATE tasks t SET fence = t.fence + 1, status = mine.status, doc = mine.doc
     FROM mine WHERE t.id = mine.id
@@ -105,28 +113,29 @@ WITH item AS MATERIALIZED (
         AS i(id, fence, status, doc, hold_id, resolution_id, charged, at_ms, upstream, images,
             cost, exposure, callback_id)
 ), mine AS MATERIALIZED (
-    SELECT t.id, t.team_id, t.key_id, t.model, t.hold, t.created_ms, t.callback_url,
-        t.callback_events
-    FROM tasks t JOIN item ON item.id = t.id
-    WHERE t.fence = item.fence AND t.status IN ('pending', 'processing')
-    ORDER BY t.id FOR UPDATE OF t
-), ending AS MATERIALIZED (
-    SELECT mine.*, item.status, item.doc, item.hold_id, item.resolution_id, item.charged,
+    SELECT t.*, item.status, item.doc, item.hold_id, item.resolution_id, item.charged,
         item.at_ms, item.upstream, item.images, item.cost, item.exposure, item.callback_id
-    FROM mine JOIN item ON item.id = mine.id
+    FROM item CROSS JOIN LATERAL (
+        SELECT id, team_id, key_id, model, hold, created_ms, callback_url, callback_events
+        FROM tasks
+        WHERE id = item.id AND fence = item.fence AND status IN ('pending', 'processing')
+        FOR UPDATE
+    ) t
 ), ended AS (
-    UPDATE tasks t SET fence = t.fence + 1, status = e.status, doc = e.doc,
-        charged = e.charged, finished_ms = e.at_ms
-    FROM ending e WHERE t.id = e.id
+    UPDATE tasks t SET fence = t.fence + 1, status = mine.status, doc = mine.doc,
+        charged = mine.charged, finished_ms = mine.at_ms
+    FROM mine WHERE t.id = mine.id
 ), tried AS ({_write_attempts("$14", "mine")}
 ), locked AS MATERIALIZED (
-    SELECT a.team_id FROM accounts a WHERE a.team_id IN (SELECT team_id FROM mine)
-    ORDER BY a.team_id FOR UPDATE
+    SELECT a.team_id FROM (SELECT DISTINCT team_id FROM mine ORDER BY team_id) m
+    CROSS JOIN LATERAL (
+        SELECT team_id FROM accounts WHERE team_id = m.team_id FOR UPDATE
+    ) a
 ), paid AS (
     UPDATE accounts a SET balance = a.balance - due.charged, held = a.held - due.hold
     FROM (
         SELECT team_id, sum(charged)::bigint AS charged, sum(hold)::bigint AS hold
-        FROM ending GROUP BY team_id
+        FROM mine GROUP BY team_id
     ) due JOIN locked ON locked.team_id = due.team_id
     WHERE a.team_id = due.team_id
 ), resolved AS (
@@ -134,17 +143,17 @@ WITH item AS MATERIALIZED (
     SELECT resolution_id, CASE WHEN charged > 0 THEN 'capture' ELSE 'release' END, team_id,
         CASE WHEN charged > 0 THEN charged ELSE hold END,
         CASE WHEN charged > 0 THEN hold - charged ELSE 0 END, hold_id, id, at_ms
-    FROM ending
+    FROM mine
 ), used AS (
     INSERT INTO usage (task_id, team_id, key_id, model, upstream, status, images, charged, cost,
         exposure, created_ms, finished_ms)
     SELECT id, team_id, key_id, model, upstream, status, images, charged, cost, exposure,
         created_ms, at_ms
-    FROM ending
+    FROM mine
 ), told AS (
     INSERT INTO callbacks (id, task_id, team_id, url, event, next_at_ms, created_ms)
     SELECT callback_id, id, team_id, callback_url, status, at_ms, at_ms
-    FROM ending WHERE callback_url IS NOT NULL AND status = ANY(callback_events)
+    FROM mine WHERE callback_url IS NOT NULL AND status = ANY(callback_events)
 )
 SELECT id FROM mine
 """

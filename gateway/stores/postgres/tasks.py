@@ -183,7 +183,9 @@ class PostgresTasks:
         """Run a fenced statement; the losers of the comparison get StaleFence, alone."""
 
         async def run(part: list[_Write], *, again: bool) -> list[Task | Exception]:
-            rows = await self._db.write(statement, *columns(part), _attempts_of(part))
+            # The statement locks tasks in the order given: the same in every process.
+            items = sorted(part, key=lambda write: write.written.id)
+            rows = await self._db.write(statement, *columns(items), _attempts_of(items))
             won = {row["id"] for row in rows}
             if again:
                 won |= await self._landed([w for w in part if w.written.id not in won])

@@ -89,7 +89,7 @@ SELECT (SELECT count(*) FROM transfers) AS transfers, (SELECT count(*) FROM team
 async def verify(database: Database) -> LedgerReport:
     """Check every rule in one REPEATABLE READ snapshot. Raises StoreUnavailable."""
     async with database.transaction(isolation="repeatable_read", readonly=True) as connection:
-        await connection.execute("SET LOCAL statement_timeout = 0")
+        await connection.execute("SET LOCAL statement_timeout = 0; SET LOCAL enable_seqscan = on")
         scope = await connection.fetchrow(SCOPE, timeout=TIMEOUT_S)
         violations = [
             Violation(rule, row["subject"], row["detail"])
