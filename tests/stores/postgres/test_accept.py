@@ -214,7 +214,7 @@ WHERE wait_event_type = 'Lock' AND datname = current_database()
 async def until_killed(database) -> None:
     """Kill the backend that waits for a lock, once there is one."""
     async with asyncio.timeout(5):
-        while not await database.read(KILL_WAITING):  # noqa: ASYNC110 - it announces nothing
+        while not await database.read(KILL_WAITING):
             await asyncio.sleep(0.01)
 
 

@@ -39,7 +39,7 @@ def doubling(runner: Runner, **options) -> Coalescer[int, int]:
 
 async def until(condition) -> None:
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - the runner announces nothing
+        while not condition():
             await asyncio.sleep(0)
 
 

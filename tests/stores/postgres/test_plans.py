@@ -9,7 +9,7 @@ import pytest
 from gateway.stores.postgres import task_sql
 
 
-@pytest.mark.parametrize("name", ["ACCEPT", "SAVE", "SETTLE", "GET", "STORED"])
+@pytest.mark.parametrize("name", ["ACCEPT", "SAVE", "SETTLE", "GET"])
 async def test_a_plan_for_empty_tables_scans_none_of_them(database, name):
     statement = getattr(task_sql, name)
     count = max(int(number) for number in re.findall(r"\$(\d+)", statement))
