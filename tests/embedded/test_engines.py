@@ -250,7 +250,7 @@ def test_an_engine_that_dies_is_started_again_while_watched(used):
             first = engines.valkey.pid
             engines.valkey.kill()
             async with asyncio.timeout(10):
-                while engines.valkey.pid in (None, first):  # noqa: ASYNC110 - another process
+                while engines.valkey.pid in (None, first):
                     await asyncio.sleep(0.02)
             watching.cancel()
 
