@@ -21,7 +21,7 @@ from gateway.catalog.warnings import warnings_of
 from gateway.domain.errors import ConfigError
 from gateway.domain.model import Catalog
 
-__all__ = ["Report", "check", "demo", "load"]
+__all__ = ["Report", "check", "demo", "demo_configuration", "load"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +55,28 @@ def check(config_path: Path | None, environ: Mapping[str, str]) -> Report:
     return Report((), warnings_of(catalog, document), catalog)
 
 
-def demo(simulator_base_urls: Mapping[str, str]) -> Catalog:
-    """Give the catalogue of `gateway up`: every simulated vendor at its usual prices.
+def demo_configuration(simulator_base_urls: Mapping[str, str]) -> str:
+    """Give the `gateway.toml` of `gateway up`: every simulated vendor at its usual prices.
 
     ``simulator_base_urls`` maps names of `demo.toml`'s upstreams to the base URLs they are
     simulated at (⚑ §6 form); an upstream without one is left out.
     """
-    text = files(__name__).joinpath("demo.toml").read_text(encoding="utf-8")
-    document = tomllib.loads(text, parse_float=Decimal)
-    document["upstreams"] = {
-        name: {**upstream, "base_url": simulator_base_urls[name]}
-        for name, upstream in document["upstreams"].items()
-        if name in simulator_base_urls
-    }
-    return _built(document, {})
+    lines, kept = [], True
+    for line in files(__name__).joinpath("demo.toml").read_text(encoding="utf-8").splitlines():
+        if line.startswith("["):
+            name = line.removeprefix("[upstreams.").removesuffix("]")
+            kept = not line.startswith("[upstreams.") or name in simulator_base_urls
+        if kept:
+            lines.append(line)
+            if line.startswith("[upstreams."):
+                lines.append(f'base_url = "{simulator_base_urls[name]}"')
+    return "\n".join(lines) + "\n"
+
+
+def demo(simulator_base_urls: Mapping[str, str]) -> Catalog:
+    """Give the catalogue that `demo_configuration` describes."""
+    text = demo_configuration(simulator_base_urls)
+    return _built(tomllib.loads(text, parse_float=Decimal), {})
 
 
 def _document(path: Path) -> dict[str, Any]:

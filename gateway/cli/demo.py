@@ -7,9 +7,9 @@ import json
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
+from gateway.catalog import demo_configuration
 from gateway.cli.files import write_secret
 from gateway.domain.money import MICRO
 from gateway.settings import Settings
@@ -55,15 +55,9 @@ async def prepare(settings: Settings, environment: dict[str, str]) -> Demo:
 
 
 def _configuration(ports: Mapping[str, int]) -> str:
-    """Give the demo's `gateway.toml`: the built-in one with the simulator's addresses."""
-    lines = []
-    text = files("gateway.catalog").joinpath("demo.toml").read_text(encoding="utf-8")
-    for line in text.splitlines():
-        lines.append(line)
-        if line.startswith("[upstreams."):
-            name = line.removeprefix("[upstreams.").removesuffix("]")
-            lines.append(f'base_url = "http://{HOST}:{ports[name]}{BASE_PATHS.get(name, "/v1")}"')
-    return "\n".join(lines) + "\n"
+    """Give the demo's `gateway.toml`, with the simulator's addresses."""
+    paths = {name: BASE_PATHS.get(name, "/v1") for name in ports}
+    return demo_configuration({n: f"http://{HOST}:{p}{paths[n]}" for n, p in ports.items()})
 
 
 def _ports(path: Path) -> dict[str, int]:
