@@ -81,15 +81,22 @@ def current(database_url: str) -> SchemaVersion:
 
 
 def on_connection(database_url: str, work: Callable[[Connection], T]) -> T:
-    """Run blocking SQLAlchemy work on a connection of its own, closed afterwards."""
+    """Run blocking SQLAlchemy work on a connection of its own, closed afterwards.
+
+    Raises StoreUnavailable when there is no connection to be had.
+    """
 
     async def run() -> T:
         engine = make_engine(database_url, poolclass=NullPool, application_name="gateway migrate")
         try:
-            async with engine.connect() as connection:
+            with away_as_unavailable():
+                connection = await engine.connect()
+            try:
                 return await connection.run_sync(work)
+            finally:
+                await connection.close()
         finally:
             await engine.dispose()
 
-    with away_as_unavailable(), ThreadPoolExecutor(1, "migrate") as thread:
+    with ThreadPoolExecutor(1, "migrate") as thread:
         return thread.submit(asyncio.run, run()).result()
