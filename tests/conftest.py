@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import itertools
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,11 +15,17 @@ from pathlib import Path
 import pytest
 
 from gateway.embedded import EmbeddedPostgres, EmbeddedValkey
-from tests.support.engines import NO_DURABILITY, copy_server, execute, flush, stop_orphans
+from tests.support.engines import (
+    NO_DURABILITY,
+    cloned_database,
+    copy_server,
+    execute,
+    flush,
+    stop_orphans,
+)
 from tests.support.network import refuse_outside_network
 
 TEMPLATE = "migrated_template"
-_numbers = itertools.count(1)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -58,10 +63,8 @@ def migrated_template(postgres: EmbeddedPostgres) -> str:
 @pytest.fixture
 def database_url(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
     """A `postgresql://` URL of a migrated database that only this test uses."""
-    name = f"test_{next(_numbers)}"
-    execute(postgres, f"CREATE DATABASE {name} TEMPLATE {migrated_template}")
-    yield postgres.url_of(name)
-    execute(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+    with cloned_database(postgres, migrated_template) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

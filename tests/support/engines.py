@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import redis
 
@@ -45,6 +48,17 @@ def execute(server: EmbeddedPostgres, *statements: str) -> None:
         check=True,
         capture_output=True,
     )
+
+
+@contextmanager
+def cloned_database(server: EmbeddedPostgres, template: str) -> Iterator[str]:
+    """Give the URL of a new database like another one; it is dropped afterwards."""
+    name = f"test_{uuid4().hex[:12]}"
+    execute(server, f"CREATE DATABASE {name} TEMPLATE {template}")
+    try:
+        yield server.url_of(name)
+    finally:
+        execute(server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def flush(server: EmbeddedValkey) -> None:

@@ -177,22 +177,41 @@ async def running_stack(
 ) -> AsyncIterator[Stack]:
     """Run simulator, API and workers until the block ends."""
     async with Simulator(SimulatorConfig(work_ms=work_ms)) as simulator:
-        path = tmp_path / "gateway.toml"
         names = ("evolink", "dashscope", "openai", "modelverse", "qingbo", "fal", "replicate")
-        path.write_text(configuration.format(**{name: simulator.base_url(name) for name in names}))
-        chosen = Settings(config=path, data_dir=tmp_path, **settings)  # type: ignore[arg-type]
-        async with (
-            open_gateway(chosen, database_url=database_url, redis_url=redis_url) as gateway,
-            _serving(gateway) as url,
-            httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as client,
-        ):
-            stack = Stack(url, gateway, simulator, client)
-            for _ in range(workers):
-                await stack.start_worker()
-            try:
-                yield stack
-            finally:
-                await stack.stop_workers()
+        text = configuration.format(**{name: simulator.base_url(name) for name in names})
+        async with running_gateway(
+            tmp_path, database_url, redis_url, text, simulator, workers=workers, **settings
+        ) as stack:
+            yield stack
+
+
+@asynccontextmanager
+async def running_gateway(
+    tmp_path: Path,
+    database_url: str,
+    redis_url: str,
+    configuration: str,
+    simulator: Simulator,
+    *,
+    workers: int = 1,
+    **settings: object,
+) -> AsyncIterator[Stack]:
+    """Run API and workers with the text of a `gateway.toml`, beside a simulator that runs."""
+    path = tmp_path / "gateway.toml"
+    path.write_text(configuration, encoding="utf-8")
+    chosen = Settings(config=path, data_dir=tmp_path, **settings)  # type: ignore[arg-type]
+    async with (
+        open_gateway(chosen, database_url=database_url, redis_url=redis_url) as gateway,
+        _serving(gateway) as url,
+        httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as client,
+    ):
+        stack = Stack(url, gateway, simulator, client)
+        for _ in range(workers):
+            await stack.start_worker()
+        try:
+            yield stack
+        finally:
+            await stack.stop_workers()
 
 
 @asynccontextmanager
@@ -218,5 +237,6 @@ __all__: Sequence[str] = (
     "Stack",
     "Team",
     "picture_size",
+    "running_gateway",
     "running_stack",
 )
