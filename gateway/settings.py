@@ -115,7 +115,7 @@ class Settings(BaseSettings):
     """`host:port` of image servers exempt from the private-address rule, in lower case."""
     log_format: Literal["console", "json"] = "console"
     otel_exporter_otlp_endpoint: Annotated[str, AfterValidator(_web_url)] | None = None
-    """Where traces go (OTLP over HTTP); None: no tracing."""
+    """Reserved: where traces will go (OTLP over HTTP). No traces are sent yet."""
 
     @property
     def base_url(self) -> str:

@@ -63,13 +63,13 @@ def demo_configuration(simulator_base_urls: Mapping[str, str]) -> str:
     """
     lines, kept = [], True
     for line in files(__name__).joinpath("demo.toml").read_text(encoding="utf-8").splitlines():
-        if line.startswith("["):
-            name = line.removeprefix("[upstreams.").removesuffix("]")
-            kept = not line.startswith("[upstreams.") or name in simulator_base_urls
+        upstream = line.removeprefix("[upstreams.").removesuffix("]") if line[:1] == "[" else ""
+        if upstream:
+            kept = not line.startswith("[upstreams.") or upstream in simulator_base_urls
         if kept:
             lines.append(line)
-            if line.startswith("[upstreams."):
-                lines.append(f'base_url = "{simulator_base_urls[name]}"')
+            if upstream in simulator_base_urls:
+                lines.append(f'base_url = "{simulator_base_urls[upstream]}"')
     return "\n".join(lines) + "\n"
 
 

@@ -13,7 +13,12 @@ from typing import Any
 from gateway import catalog as catalogue
 from gateway.cli.database import engines_of
 from gateway.domain.errors import GatewayError, Unavailable
-from gateway.embedded import EmbeddedEngineError
+from gateway.embedded import (
+    EmbeddedEngine,
+    EmbeddedEngineError,
+    EmbeddedPostgres,
+    EmbeddedValkey,
+)
 from gateway.settings import Settings, SettingsError, load_settings
 from gateway.stores.postgres import migrate
 from gateway.stores.postgres.database import Database
@@ -32,6 +37,8 @@ async def examine(*, quick: bool) -> list[Finding]:
         settings = load_settings()
     except SettingsError as error:
         return [_finding("environment", ok=False, detail=str(error))]
+    if quick and (stopped := _stopped(settings)):
+        return [_finding(name, ok=False, detail="not running") for name in stopped]
     with ExitStack() as stack:
         try:
             addresses = stack.enter_context(engines_of(settings))
@@ -47,6 +54,16 @@ async def examine(*, quick: bool) -> list[Finding]:
             findings.append(_catalogue(settings))
             findings.append(await _check("ledger", lambda: _ledger(settings, addresses.database)))
     return findings
+
+
+def _stopped(settings: Settings) -> list[str]:
+    """Give the embedded engines that are wanted and do not run."""
+    embedded: list[EmbeddedEngine] = []
+    if settings.database_url is None:
+        embedded.append(EmbeddedPostgres(settings.data_dir))
+    if settings.redis_url is None:
+        embedded.append(EmbeddedValkey(settings.data_dir))
+    return [engine.name for engine in embedded if not engine.running]
 
 
 async def _check(name: str, work: Callable[[], Awaitable[str]]) -> Finding:

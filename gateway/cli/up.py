@@ -12,11 +12,12 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.request import ProxyHandler, build_opener
 
+from gateway import catalog as catalogue
 from gateway.cli.banner import show_banner
 from gateway.cli.files import write_secret
 from gateway.cli.output import fail
@@ -68,7 +69,7 @@ class Supervisor:
     """Keeps children running until told to stop; a child that dies is started again."""
 
     children: list[Child]
-    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    stopping: asyncio.Event
 
     async def run(self) -> None:
         """Start all children and keep them until `stopping` is set; then stop them in order."""
@@ -119,7 +120,13 @@ class Supervisor:
 
 async def run_up(*, config: Path | None, host: str | None, port: int | None, as_json: bool) -> None:
     """Run everything until SIGINT or SIGTERM."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
     settings = load_settings(config=config, host=host, port=port)
+    if settings.config is not None:
+        catalogue.load(settings.config, os.environ)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     _refuse_taken_port(settings)
     with _one_per_directory(settings.data_dir):
@@ -129,10 +136,12 @@ async def run_up(*, config: Path | None, host: str | None, port: int | None, as_
             valkey=settings.redis_url is None,
         )
         with attach as engines:
-            await _serve(settings, engines, as_json=as_json)
+            await _serve(settings, engines, stopping, as_json=as_json)
 
 
-async def _serve(settings: Settings, engines: Engines, *, as_json: bool) -> None:
+async def _serve(
+    settings: Settings, engines: Engines, stopping: asyncio.Event, *, as_json: bool
+) -> None:
     from gateway.cli.demo import prepare
 
     environment = _environment(settings, engines)
@@ -143,10 +152,8 @@ async def _serve(settings: Settings, engines: Engines, *, as_json: bool) -> None
     ]
     if demo.simulator is not None:
         children.insert(0, Child(SIMULATOR, demo.simulator, environment))
-    supervisor = Supervisor(children)
+    supervisor = Supervisor(children, stopping)
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, supervisor.stopping.set)
     loop.add_signal_handler(signal.SIGHUP, supervisor.reload)
     keeper = asyncio.create_task(watch(engines))
     running = asyncio.create_task(supervisor.run())

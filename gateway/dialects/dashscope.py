@@ -61,7 +61,9 @@ LIST_QUERY = (
     "task_id",
 )
 UPLOADS = "/uploads"
-_UPLOAD_KEY = re.compile(r"gateway-uploads/(?P<ticket>[A-Za-z0-9]{16,128})/[^/\x00]{1,255}")
+_UPLOAD_KEY = re.compile(
+    r"gateway-uploads/(?P<ticket>[A-Za-z0-9]{16,128})/[^/\x00\ud800-\udfff]{1,255}"
+)
 
 _CREATED = {
     "output": {"task_status": "PENDING", "task_id": "5f2d0f52-7f0b-4b6e-8f65-0a3f7c0f6d10"},

@@ -315,7 +315,7 @@ class UpstreamError(GatewayError):
     type = "upstream_error"
     code = "upstream_error"
 
-    def __init__(  # noqa: PLR0913 - a record of the failure, each part used by the core
+    def __init__(
         self,
         message: str,
         *,
