@@ -119,10 +119,11 @@ class Stack:
         return await self.client.get(path, headers=team.headers)
 
     async def ended(self, team: Team, task_id: str, timeout_s: float = 30.0) -> dict[str, Any]:
-        """Wait until a task is terminal; gives its body."""
+        """Wait until a task is terminal; gives its native body, whichever dialect created it."""
+        path = f"/evolink/v1/tasks/{task_id}"
         async with asyncio.timeout(timeout_s):
             while True:
-                body: dict[str, Any] = (await self.get(team, f"/v1/tasks/{task_id}")).json()
+                body: dict[str, Any] = (await self.get(team, path)).json()
                 if body["status"] in ("completed", "failed", "cancelled"):
                     return body
                 await asyncio.sleep(0.05)
