@@ -102,5 +102,5 @@ async def until_back(connection: Valkey) -> None:
 async def until(condition: Callable[[], bool]) -> None:
     """Return once the condition holds; a test that waits in vain is ended after 20 s."""
     async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - what is waited for sets no event
+        while not condition():
             await asyncio.sleep(0.005)

@@ -26,6 +26,9 @@ from tests.stores.valkey.helpers import FakePostgres, Now, a_task, ended
 T = TypeVar("T")
 LEASE_MS = 1_000
 
+fences = st.integers(-1, 2)
+delays = st.sampled_from([None, -5, 0, 300])
+
 
 @dataclass
 class Row:
@@ -129,19 +132,22 @@ class QueueMachine(RuleBasedStateMachine):
             self.leases.append(lease)
 
     @precondition(lambda self: self.leases)
-    @rule(
-        data=st.data(),
-        fence=st.integers(-1, 2),
-        delay_ms=st.sampled_from([None, -5, 0, 300]),
-        over=st.integers(0, 5).map(lambda dice: dice == 0),
-    )
+    @rule(data=st.data(), fence=fences, delay_ms=delays, over=st.integers(0, 5))
     def save(self, data, fence, delay_ms, over):
         lease = data.draw(st.sampled_from(self.leases[-4:]))
+        self.save_one(lease, fence, delay_ms, over=over == 0)
+
+    @rule(fence=fences, delay_ms=delays)
+    def visit(self, fence, delay_ms):
+        self.claim(1)
+        if self.leases:
+            self.save_one(self.leases[-1], fence, delay_ms, over=False)
+
+    def save_one(self, lease, fence, delay_ms, *, over):
         self.changes += 1
-        task = a_task(
-            int(lease.task.id[-2:]), fence=max(0, lease.task.fence + fence), progress=self.changes
-        )
-        task = ended(task, fence=task.fence) if over else task
+        number, fence = int(lease.task.id[-2:]), max(0, lease.task.fence + fence)
+        task = a_task(number, fence=fence, progress=self.changes)
+        task = ended(task, fence) if over else task
         due_ms = None if delay_ms is None else self.now.ms + delay_ms
         saved = self.do(self.live.save(lease, task, due_ms))
         assert saved is self.model.save(lease.token, task, due_ms)
@@ -168,8 +174,11 @@ class QueueMachine(RuleBasedStateMachine):
     def pass_time(self, ms):
         self.now.ms += ms
 
-    @rule()
-    def flush(self):
+    @precondition(lambda self: self.leases)
+    @rule(dice=st.integers(0, 3))
+    def flush(self, dice):
+        if dice:
+            return
         self.do(self.server.execute("FLUSHALL"))
         self.model = Model()
 
