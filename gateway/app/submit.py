@@ -33,7 +33,7 @@ from gateway.domain.model import Catalog, Model
 from gateway.domain.pricing import Price, price_of
 from gateway.domain.request import GenerationRequest
 from gateway.domain.routing import Route, rank
-from gateway.domain.submission import Draft
+from gateway.domain.submission import Draft, PartlyRead
 from gateway.domain.task import Task
 from gateway.domain.validation import check, close_names, normalize
 
@@ -77,6 +77,21 @@ class Submit:
             return await self._plan(draft)
         except InvalidRequest as error:
             raise renamed(error, draft.field_names) from None
+
+    async def all_problems(self, error: PartlyRead) -> InvalidRequest:
+        """Give the problems of a partly read call together with those the model's limits show.
+
+        A field that could not be read is not judged a second time.
+        """
+        known = {problem.field for problem in error.problems}
+        more: tuple[Problem, ...] = ()
+        try:
+            await self.plan(error.draft)
+        except InvalidRequest as further:
+            more = further.problems
+        except (ModelNotFound, Unavailable):
+            pass
+        return InvalidRequest(*error.problems, *(p for p in more if p.field not in known))
 
     async def _plan(self, draft: Draft) -> Plan:
         catalog = self.catalog()

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from gateway.domain.errors import InvalidRequest, Problem
+from gateway.domain.submission import Draft, PartlyRead
 from gateway.domain.validation import INVALID, MISSING
 
 INTEGER_MAX = 2**63 - 1
@@ -60,6 +61,12 @@ class Reading:
         """Raise InvalidRequest with every problem found, if any."""
         if self.problems:
             raise InvalidRequest(*self.problems[:PROBLEMS_MAX])
+
+    def completed(self, draft: Draft) -> Draft:
+        """Give the draft if nothing was wrong. Raises PartlyRead with every problem found."""
+        if self.problems:
+            raise PartlyRead(tuple(self.problems[:PROBLEMS_MAX]), draft)
+        return draft
 
 
 def parse_object(body: bytes) -> dict[str, Any]:

@@ -143,8 +143,7 @@ def read_draft(call: Call, schema: Schema, kind: str, *, openai: bool) -> Draft:
         has_callback=callback is not None and not openai,
         has_result_wish=openai or stream or "response_format" in fields,
     )
-    reading.finish()
-    return Draft(
+    draft = Draft(
         request=request,
         wait=wait,
         result_format=result_format,
@@ -155,6 +154,7 @@ def read_draft(call: Call, schema: Schema, kind: str, *, openai: bool) -> Draft:
         field_names=dict(reading.names),
         echo=echo_of(fields, request, kind),
     )
+    return reading.completed(draft)
 
 
 def echo_of(fields: Fields, request: GenerationRequest, kind: str) -> dict[str, Any]:

@@ -179,19 +179,19 @@ class DashScope(NativeTasks):
         _check_mode(call, route)
         reading = Reading()
         request = read_body(parse_object(call.body), reading, catalog)
-        reading.finish()
         shape = RESULTS if route.kind == RESULTS else CHOICES
         echo: dict[str, Any] = {"kind": shape, "mode": request.mode.value}
         if shape == RESULTS:
             echo["prompt"] = request.prompt
         sse = call.headers.get("x-dashscope-sse", "").lower() == "enable"
-        return Draft(
+        draft = Draft(
             request=request,
             result_format=ResultFormat.URL,
             stream=route.kind == SYNC and sse,
             field_names=dict(reading.names),
             echo=echo,
         )
+        return reading.completed(draft)
 
     def read_list(self, call: Call) -> ListQuery:
         """Read ``page_no, page_size, start_time, end_time, model_name, status, task_id``.

@@ -170,14 +170,14 @@ class Modelverse(NativeTasks):
         is_task = route.kind == TASK
         request = _read_task(body, catalog) if is_task else _read_sync(body, catalog)
         result_format = None if is_task else read_format(body, stream=False)
-        reading.finish()
-        return Draft(
+        draft = Draft(
             request=request,
             result_format=result_format,
             ignored=tuple(reading.ignored),
             field_names=dict(reading.names),
             echo={"kind": route.kind, "mode": request.mode.value},
         )
+        return reading.completed(draft)
 
     def read_task_id(self, call: Call) -> str:
         """Give ``task_id`` of the query string."""

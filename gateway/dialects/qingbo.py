@@ -166,14 +166,13 @@ class Qingbo(NativeTasks):
         fields = Fields(parse_object(call.body), reading, SCHEMA["properties"])
         request, action = _read_request(fields)
         callback = _parts.read_callback(fields)
-        reading.finish()
         echo = {
             "kind": "",
             "mode": request.mode.value,
             "action": action or action_word(request.mode.value),
             "credits_per_usd": str(catalog.credits_per_usd),
         }
-        return Draft(
+        draft = Draft(
             request=_with_defaults(request, catalog),
             wait=_read_wait(call.headers.get("prefer", "")),
             result_format=ResultFormat.URL,
@@ -182,6 +181,7 @@ class Qingbo(NativeTasks):
             field_names=dict(reading.names),
             echo=echo,
         )
+        return reading.completed(draft)
 
     def render_created(self, task: Task, view: View) -> Reply:
         """Answer with the seed's body and the cost held for the task."""

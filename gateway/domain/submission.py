@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.domain.callback import CallbackSpec
+from gateway.domain.errors import InvalidRequest, Problem
 from gateway.domain.request import GenerationRequest, ResultFormat
 
 
@@ -44,3 +45,15 @@ class Draft:
     ignored: tuple[str, ...] = ()
     field_names: dict[str, str] = field(default_factory=dict)
     echo: dict[str, Any] = field(default_factory=dict)
+
+
+class PartlyRead(InvalidRequest):
+    """The call has bad fields; ``draft`` holds the rest, so that all problems can be told at once.
+
+    ``problems`` already carry the caller's field names.
+    """
+
+    def __init__(self, problems: tuple[Problem, ...], draft: Draft) -> None:
+        """Take what is wrong with the call itself, and what could be read of it."""
+        super().__init__(*problems)
+        self.draft = draft

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 from gateway.app.submit import resolve
 from gateway.domain.errors import InvalidRequest, Problem, TaskNotFound
 from gateway.domain.money import format_micro
-from gateway.http.exchange import Exchange
+from gateway.http.exchange import Exchange, read_draft
 
 DAY_MS = 86_400_000
 USAGE_DAYS = 30
@@ -81,7 +81,7 @@ async def usage(exchange: Exchange) -> Response:
 async def quote(exchange: Exchange) -> Response:
     """Price a create call and explain its route; sends and charges nothing."""
     core = exchange.core
-    draft = exchange.dialect.read_create(exchange.call, exchange.route, core.catalog())
+    draft = await read_draft(exchange)
     plan = await core.submit.plan(draft)
     offers: list[dict[str, Any]] = [
         {

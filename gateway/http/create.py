@@ -14,7 +14,7 @@ from gateway.domain.errors import GatewayError, WaitExpired
 from gateway.domain.request import ResultFormat
 from gateway.domain.submission import Draft
 from gateway.domain.task import Task, TaskStatus
-from gateway.http.exchange import Exchange
+from gateway.http.exchange import Exchange, read_draft
 from gateway.http.replies import encode, error_response, to_response
 from gateway.http.uploads import with_uploads
 
@@ -29,8 +29,7 @@ async def create(exchange: Exchange) -> Response:
     buy a second one.
     """
     core, dialect, call = exchange.core, exchange.dialect, exchange.call
-    draft = dialect.read_create(call, exchange.route, core.catalog())
-    draft = await with_uploads(exchange, draft)
+    draft = await with_uploads(exchange, await read_draft(exchange))
     task = await core.submit.accept(exchange.principal, dialect.name, draft)
     headers = {"x-task-id": task.id}
     if task.ignored:

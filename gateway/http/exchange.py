@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from gateway.app.core import Core
 from gateway.app.dialect import Call, Dialect, Route, View
 from gateway.domain.access import Principal
+from gateway.domain.submission import Draft, PartlyRead
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,3 +20,12 @@ class Exchange:
     call: Call
     principal: Principal
     view: View
+
+
+async def read_draft(exchange: Exchange) -> Draft:
+    """Read a create call. Raises InvalidRequest with the problems of fields and limits alike."""
+    core = exchange.core
+    try:
+        return exchange.dialect.read_create(exchange.call, exchange.route, core.catalog())
+    except PartlyRead as error:
+        raise await core.submit.all_problems(error) from None

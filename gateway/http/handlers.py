@@ -46,12 +46,13 @@ _WITH_BODY = frozenset({Operation.CREATE, Operation.QUOTE, Operation.CANCEL, Ope
 
 
 def endpoint(
-    core: Core, dialect: Dialect, route: Route
+    core: Core, dialect: Dialect, route: Route, path: str
 ) -> Callable[[Request], Awaitable[Response]]:
-    """Give the ASGI-facing function of one route."""
+    """Give the ASGI-facing function of one route; ``path`` names it in metrics."""
     handler = HANDLERS[route.operation]
 
     async def serve(request: Request) -> Response:
+        request.scope["state"]["route"] = path
         call = call_head(request, core.public_url)
         view = View(call.base_url, call.request_id, core.clock.now_ms())
         try:

@@ -58,8 +58,8 @@ def _request_id(scope: Scope) -> str:
 
 
 def _measure(scope: Scope, status: int, seconds: float, request_id: str) -> None:
-    route = getattr(scope.get("route"), "path", None) or "unmatched"
-    method = scope["method"] if route != "unmatched" else "ANY"
+    route = scope["state"].get("route") or "other"
+    method = scope["method"] if route != "other" else "ANY"
     http_requests.labels(route, method, str(status)).inc()
     http_seconds.labels(route, method).observe(seconds)
     if scope["path"] not in _QUIET:

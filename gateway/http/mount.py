@@ -53,7 +53,7 @@ def http_routes(core: Core) -> list[HttpRoute]:
     return [
         HttpRoute(
             entry.path.replace("{rest}", "{rest:path}"),
-            endpoint(core, entry.dialect, entry.route),
+            endpoint(core, entry.dialect, entry.route, entry.path),
             methods=[entry.route.method],
             name=f"{entry.dialect.name}:{entry.route.operation.value}:{entry.path}",
         )

@@ -8,7 +8,7 @@ import msgspec
 from starlette.responses import Response
 
 from gateway.app.dialect import Dialect, Reply, View
-from gateway.domain.errors import GatewayError
+from gateway.domain.errors import GatewayError, StoreUnavailable
 
 
 def _hook(value: object) -> object:
@@ -41,4 +41,7 @@ def error_response(dialect: Dialect, error: GatewayError, view: View) -> Respons
     headers: dict[str, str] = {}
     if error.retry_after_s is not None:
         headers["retry-after"] = str(max(1, round(error.retry_after_s)))
+    if isinstance(error, StoreUnavailable) and not error.outcome_known:
+        # The task may have been accepted; a blind repeat could buy it twice.
+        headers["x-should-retry"] = "false"
     return to_response(reply, headers)

@@ -175,3 +175,25 @@ async def test_health_readiness_metrics_and_docs_answer_without_a_key(stack: Sta
     assert len(script.content) > 100_000
     assert "/v1/images/generations" in openapi["paths"]
     assert "/openai/v1/images/edits" in openapi["paths"]
+
+
+async def test_fields_and_limits_are_reported_together(stack: Stack) -> None:
+    team = await stack.team()
+
+    answer = await stack.post(team, {**GOOD, "sead": 1, "n": 9, "size": "1x1", "seed": "x"})
+
+    message = answer.json()["error"]["message"]
+    assert answer.status_code == 400
+    assert "sead" in message
+    assert "n is 9" in message
+    assert "1x1" in message
+    assert message.count("seed must be") == 1
+
+
+async def test_requests_are_counted_by_their_route(stack: Stack) -> None:
+    team = await stack.team()
+    await stack.get(team, "/v1/tasks/some-id")
+
+    metrics = (await stack.client.get("/metrics")).text
+
+    assert 'route="/v1/tasks/{task_id}",status="404"' in metrics
