@@ -1,5 +1,6 @@
 # Image Gateway. `make` alone lists what there is; `make run` is the shortest way to see it work.
-# Needs make and Python 3.11 or newer (with venv). Everything else goes into .venv.
+# Needs make and Python 3.11 or newer (with venv). Everything else goes into .venv, and into
+# .venv-old-sdks what only the tests with older client SDKs need.
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test lint format soak bench bench-peers migrate requirements browser clean
@@ -16,6 +17,15 @@ PLACE := $(shell printf '%s' '$(CURDIR)' | cksum | cut -d ' ' -f 1)
 MADE := .venv/.made-$(PLACE)
 INSTALLED := .venv/.installed-$(PLACE)
 BIN := .venv/bin
+# Older SDKs that our users' services still run; the newest ones are in .venv.
+OLD_SDKS := openai==1.109.1 dashscope==1.25.7
+OLD := .venv-old-sdks
+OLD_INSTALLED := $(OLD)/.installed-$(PLACE)
+# Patience for uv, and the package index that pip is configured with.
+UV_SETTINGS = export PIP_DISABLE_PIP_VERSION_CHECK=1 UV_HTTP_TIMEOUT=60 UV_HTTP_RETRIES=2; \
+	mirror="$${PIP_INDEX_URL:-$$($(BIN)/pip config get global.index-url 2>/dev/null)}"; \
+	[ -z "$$mirror" ] || export UV_DEFAULT_INDEX="$$mirror"
+UV_INSTALL = $(BIN)/uv pip install --quiet --system-certs --require-hashes --python
 UV_COMPILE = $(BIN)/uv pip compile --system-certs --universal --python-version 3.11 \
 	--generate-hashes --no-header --quiet
 
@@ -35,22 +45,26 @@ $(MADE):
 # uv is only for speed; wherever it cannot work, pip does the same from the same file.
 $(INSTALLED): $(MADE) pyproject.toml requirements-dev.txt requirements-uv.txt
 	@echo 'Installing into .venv ...'
-	@export PIP_DISABLE_PIP_VERSION_CHECK=1 UV_HTTP_TIMEOUT=60 UV_HTTP_RETRIES=2; \
-	mirror="$${PIP_INDEX_URL:-$$($(BIN)/pip config get global.index-url 2>/dev/null)}"; \
-	[ -z "$$mirror" ] || export UV_DEFAULT_INDEX="$$mirror"; \
+	@$(UV_SETTINGS); \
 	{ $(BIN)/pip install --quiet --require-hashes -r requirements-uv.txt \
-		&& $(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python \
-			--require-hashes -r requirements-dev.txt; } \
+		&& $(UV_INSTALL) $(BIN)/python -r requirements-dev.txt; } \
 	|| { echo 'uv did not manage here, so pip installs the same; this takes longer ...'; \
 		$(BIN)/pip install --quiet --require-hashes -r requirements-dev.txt; }
 	@PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --disable-pip-version-check \
 		--no-deps --no-build-isolation --no-index --editable .
 	@touch $@
 
+$(OLD_INSTALLED): requirements-old-sdks.txt | $(INSTALLED)
+	@echo 'Installing older SDKs into $(OLD) for the tests ...'
+	@$(BIN)/python -m venv --clear --without-pip $(OLD)
+	@$(UV_SETTINGS); $(UV_INSTALL) $(OLD)/bin/python -r $< \
+	|| $(BIN)/pip --python $(OLD)/bin/python install --quiet --require-hashes -r $<
+	@touch $@
+
 run: install ## Run the whole gateway here: engines, simulated providers, API, worker, console
 	@set -a; [ ! -f .env ] || . ./.env; set +a; exec $(BIN)/gateway up $(ARGS)
 
-test: install browser ## Run every test but the soak tests (ARGS="tests/domain -k money" for some)
+test: install $(OLD_INSTALLED) browser ## Run every test but the soak tests (ARGS="tests/domain -k money" for some)
 	@exec $(BIN)/python -m pytest $(ARGS)
 
 lint: install ## Check style, types, the direction of imports, manifests and the house rules
@@ -81,6 +95,7 @@ requirements: install ## Pin anew what pyproject.toml allows, with hashes (ARGS=
 	$(UV_COMPILE) $(ARGS) pyproject.toml -o requirements.txt
 	$(UV_COMPILE) $(ARGS) --group dev pyproject.toml -c requirements.txt -o requirements-dev.txt
 	echo uv | $(UV_COMPILE) $(ARGS) - -o requirements-uv.txt
+	printf '%s\n' $(OLD_SDKS) | $(UV_COMPILE) $(ARGS) - -o requirements-old-sdks.txt
 
 # The browser tests drive Debian's chromium and are skipped, by name, where there is none.
 browser:
@@ -91,7 +106,7 @@ browser:
 		>/dev/null 2>&1 \
 	|| echo 'No chromium: the browser tests will be skipped'
 
-clean: ## Remove caches and builds (.venv and data/ stay)
+clean: ## Remove caches and builds (environments and data/ stay)
 	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis \
 		.import_linter_cache .coverage htmlcov
-	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+	@find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +

@@ -13,6 +13,8 @@ ROOT = Path(__file__).parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text()
 PROMISED = ["install", "run", "test", "lint", "soak", "bench", "bench-peers", "migrate",
             "requirements", "clean"]  # fmt: skip
+INPUTS = ["Makefile", "pyproject.toml", "requirements-dev.txt", "requirements-uv.txt",
+          "requirements-old-sdks.txt"]  # fmt: skip
 
 
 def plan(target: str, *, cwd: Path = ROOT) -> str:
@@ -33,7 +35,7 @@ def test_help_explains_every_promised_target(target):
 
 @pytest.mark.parametrize("target", ["run", "test", "lint", "soak", "bench", "migrate"])
 def test_a_target_that_needs_the_environment_makes_it_first(tmp_path, target):
-    for name in ("Makefile", "pyproject.toml", "requirements-dev.txt", "requirements-uv.txt"):
+    for name in INPUTS:
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
 
     assert "-m venv" in plan(target, cwd=tmp_path)
@@ -45,9 +47,9 @@ def test_run_becomes_the_gateway_so_that_signals_reach_it_alone():
 
 def test_every_installation_checks_hashes_or_takes_nothing_from_outside():
     joined = MAKEFILE.replace("\\\n", " ")
-    commands = re.findall(r"/(?:uv )?pip install [^;&|\n]*", joined)
+    commands = re.findall(r"/(?:uv )?pip (?:--python \S+ )?install [^;&|\n]*", joined)
 
-    assert len(commands) == 4
+    assert len(commands) == 5
     assert [c for c in commands if "--require-hashes" not in c and "--no-index" not in c] == []
 
 

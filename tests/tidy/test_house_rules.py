@@ -25,7 +25,7 @@ def repository_files() -> list[Path]:
     if listed.returncode == 0:
         names = listed.stdout.decode().split("\0")
         return [ROOT / name for name in names if name and (ROOT / name).is_file()]
-    skipped = {".git", ".venv", "__pycache__", "data"}
+    skipped = {".git", ".venv", ".venv-old-sdks", "__pycache__", "data"}
     return [path for path in ROOT.rglob("*") if path.is_file() and not skipped & set(path.parts)]
 
 
@@ -106,7 +106,8 @@ def test_dependencies_are_pinned_in_hashed_files_and_nowhere_else():
     names = {path.relative_to(ROOT).as_posix() for path in repository_files()}
 
     assert not {name for name in names if name.endswith((".lock", "Pipfile"))}
-    for name in ("requirements.txt", "requirements-dev.txt", "requirements-uv.txt"):
+    for kind in ("", "-dev", "-uv", "-old-sdks"):
+        name = f"requirements{kind}.txt"
         pins = [line for line in (ROOT / name).read_text().splitlines() if "==" in line]
         assert pins
         assert [line for line in pins if not line.endswith("\\")] == []
