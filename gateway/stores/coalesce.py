@@ -14,6 +14,11 @@ from gateway.domain.errors import Unavailable
 T = TypeVar("T")
 R = TypeVar("R")
 
+SIZE_MAX = 64
+WEIGHT_MAX = 4 * 1024 * 1024
+IN_FLIGHT_MAX = 2
+LINGER_S = 0.0025
+
 
 @dataclass(slots=True)
 class _Waiting(Generic[T, R]):
@@ -40,18 +45,21 @@ class Coalescer(Generic[T, R]):
         self,
         run: Callable[[list[T]], Awaitable[Sequence[R | Exception]]],
         *,
+        closed: type[Unavailable],
         key: Callable[[T], Hashable] = id,
         weigh: Callable[[T], int] = _weightless,
-        size_max: int = 64,
-        weight_max: int = 4 * 1024 * 1024,
-        in_flight_max: int = 2,
-        linger_s: float = 0.0025,
+        size_max: int = SIZE_MAX,
+        weight_max: int = WEIGHT_MAX,
+        in_flight_max: int = IN_FLIGHT_MAX,
+        linger_s: float = LINGER_S,
     ) -> None:
         """Take what runs a batch: it gives one result or exception per item, in order.
 
-        An exception that it raises reaches every caller of the batch.
+        An exception that it raises reaches every caller of the batch. ``closed`` is what `submit`
+        raises after `close`.
         """
         self._run = run
+        self._refusal = closed
         self._key = key
         self._weigh = weigh
         self._size_max = size_max
@@ -67,10 +75,10 @@ class Coalescer(Generic[T, R]):
     async def submit(self, item: T) -> R:
         """Give the item's result once its batch has run. Raises what the batch raised for it.
 
-        Raises Unavailable after `close`.
+        Raises what ``closed`` says after `close`.
         """
         if self._closed:
-            raise Unavailable("The gateway is shutting down.")
+            raise self._refusal("The gateway is shutting down.")
         answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._queue.append(_Waiting(item, answer))
         self._schedule()

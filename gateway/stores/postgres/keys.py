@@ -8,8 +8,8 @@ from typing import Any
 
 from gateway.app.ports import Clock
 from gateway.domain.access import ApiKey, Principal
-from gateway.domain.errors import InvalidRequest, NotFound, Problem
-from gateway.stores.postgres.coalesce import Coalescer
+from gateway.domain.errors import InvalidRequest, NotFound, Problem, StoreUnavailable
+from gateway.stores.coalesce import Coalescer
 from gateway.stores.postgres.codec import plain
 from gateway.stores.postgres.database import Database
 from gateway.stores.postgres.names import checked_name, is_key_text, new_id, new_key_text
@@ -81,7 +81,9 @@ class PostgresKeys:
         self._clock = clock
         self._vault = vault
         self._known: dict[bytes, _Known] = {}
-        self._lookups: Coalescer[bytes, _Known] = Coalescer(self._look_up, key=lambda h: h)
+        self._lookups: Coalescer[bytes, _Known] = Coalescer(
+            self._look_up, closed=StoreUnavailable, key=lambda h: h
+        )
 
     async def principal(self, key_text: str) -> Principal | None:
         """Give whom a key acts for; None when mistyped, unknown, revoked or expired."""

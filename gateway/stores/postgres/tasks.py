@@ -15,6 +15,7 @@ from gateway.domain.errors import (
     InvalidRequest,
     Problem,
     StaleFence,
+    StoreUnavailable,
     TaskIdTaken,
     TaskNotFound,
 )
@@ -24,9 +25,9 @@ from gateway.domain.money import MICRO_MAX, MicroCredits, format_micro
 from gateway.domain.request import GenerationRequest
 from gateway.domain.steps import Settled
 from gateway.domain.task import Attempt, Outcome, Task
+from gateway.stores.coalesce import Coalescer
 from gateway.stores.postgres import task_sql as sql
 from gateway.stores.postgres.batches import each_alone
-from gateway.stores.postgres.coalesce import Coalescer
 from gateway.stores.postgres.codec import (
     advanced,
     attempt_rows,
@@ -68,14 +69,21 @@ class PostgresTasks:
         self._db = database
         self._accepts: Coalescer[EncodedTask, None] = Coalescer(
             self.accept_batch,
+            closed=StoreUnavailable,
             key=lambda new: new.task.id,
             weigh=lambda new: len(new.request),
         )
         self._saves: Coalescer[_Write, Task] = Coalescer(
-            self._save_batch, key=lambda write: write.written.id, weigh=_weight
+            self._save_batch,
+            closed=StoreUnavailable,
+            key=lambda write: write.written.id,
+            weigh=_weight,
         )
         self._settles: Coalescer[_Write, Task] = Coalescer(
-            self._settle_batch, key=lambda write: write.written.id, weigh=_weight
+            self._settle_batch,
+            closed=StoreUnavailable,
+            key=lambda write: write.written.id,
+            weigh=_weight,
         )
 
     async def close(self) -> None:

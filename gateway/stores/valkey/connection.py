@@ -76,6 +76,7 @@ class Valkey:
         self._pool = _pool(url, CONNECTIONS_MAX)
         self._coalescer: Coalescer[_Command, Any] = Coalescer(
             self._run_batch,
+            closed=IndexUnavailable,
             weigh=len,
             size_max=BATCH_MAX,
             weight_max=BATCH_BYTES_MAX,

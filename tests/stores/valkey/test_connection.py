@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from redis.exceptions import ResponseError
 
-from gateway.domain.errors import IndexUnavailable, Unavailable
+from gateway.domain.errors import IndexUnavailable
 from gateway.stores.valkey import connection as connection_module
 from gateway.stores.valkey import scripts
 from gateway.stores.valkey.connection import Valkey
@@ -163,5 +163,5 @@ async def test_a_server_that_takes_no_writes_counts_as_away(
 async def test_a_closed_connection_takes_no_more_commands(redis_url):
     connection = Valkey(redis_url)
     await connection.aclose()
-    with pytest.raises(Unavailable):
+    with pytest.raises(IndexUnavailable):
         await connection.ping()

@@ -5,8 +5,7 @@ import asyncio
 import pytest
 
 from gateway.domain.errors import StoreUnavailable
-from gateway.stores.postgres import coalesce
-from gateway.stores.postgres.coalesce import IN_FLIGHT_MAX, SIZE_MAX, WEIGHT_MAX, Coalescer
+from gateway.stores.coalesce import IN_FLIGHT_MAX, SIZE_MAX, WEIGHT_MAX, Coalescer
 
 
 class Runner:
@@ -34,7 +33,7 @@ def runner() -> Runner:
 
 
 def doubling(runner: Runner, **options) -> Coalescer[int, int]:
-    return Coalescer(runner.run, key=options.pop("key", lambda n: n), **options)
+    return Coalescer(runner.run, closed=StoreUnavailable, **{"key": lambda n: n, **options})
 
 
 async def until(condition) -> None:
@@ -43,9 +42,8 @@ async def until(condition) -> None:
             await asyncio.sleep(0)
 
 
-async def test_an_idle_coalescer_runs_an_item_at_once_and_alone(runner, monkeypatch):
-    monkeypatch.setattr(coalesce, "LINGER_S", 3600)
-    assert await doubling(runner).submit(1) == 2
+async def test_an_idle_coalescer_runs_an_item_at_once_and_alone(runner):
+    assert await doubling(runner, linger_s=3600).submit(1) == 2
     assert runner.batches == [[1]]
 
 
@@ -103,9 +101,8 @@ async def test_a_cancelled_caller_does_not_cancel_the_batch_of_the_others(runner
     assert runner.batches == [[1, 2]]
 
 
-async def test_a_caller_cancelled_before_its_batch_started_takes_its_item_away(runner, monkeypatch):
-    monkeypatch.setattr(coalesce, "LINGER_S", 3600)
-    calls = doubling(runner)
+async def test_a_caller_cancelled_before_its_batch_started_takes_its_item_away(runner):
+    calls = doubling(runner, linger_s=3600)
     runner.gate.clear()
     first, second, third = (asyncio.create_task(calls.submit(n)) for n in (1, 1, 2))
     await until(lambda: runner.running == 1)
@@ -121,7 +118,7 @@ async def test_an_exception_reaches_every_caller_of_its_batch():
     async def fail(batch: list[int]) -> list[int | Exception]:
         raise StoreUnavailable("away")
 
-    calls: Coalescer[int, int] = Coalescer(fail, key=lambda n: n)
+    calls: Coalescer[int, int] = Coalescer(fail, closed=StoreUnavailable)
     results = await asyncio.gather(*(calls.submit(n) for n in range(3)), return_exceptions=True)
     assert [type(result) for result in results] == [StoreUnavailable] * 3
 
@@ -130,7 +127,7 @@ async def test_an_item_can_fail_alone():
     async def odd_only(batch: list[int]) -> list[int | Exception]:
         return [n if n % 2 else ValueError(n) for n in batch]
 
-    calls: Coalescer[int, int] = Coalescer(odd_only, key=lambda n: n)
+    calls: Coalescer[int, int] = Coalescer(odd_only, closed=StoreUnavailable)
     results = await asyncio.gather(*(calls.submit(n) for n in (1, 2, 3)), return_exceptions=True)
     assert [type(result) for result in results] == [int, ValueError, int]
 
@@ -144,3 +141,10 @@ async def test_closing_runs_what_was_taken_and_refuses_what_comes_later(runner):
     assert await asyncio.gather(*waiting) == [n * 2 for n in range(200)]
     with pytest.raises(StoreUnavailable):
         await calls.submit(1)
+
+
+async def test_a_user_chooses_how_large_and_how_many_batches_are(runner):
+    calls = doubling(runner, size_max=10, in_flight_max=3, linger_s=0.0)
+    await asyncio.gather(*(calls.submit(n) for n in range(35)))
+    assert [len(batch) for batch in runner.batches] == [10, 10, 10, 5]
+    assert runner.most_running <= 3
