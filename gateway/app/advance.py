@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import assert_never
@@ -50,6 +51,7 @@ from gateway.domain.steps import (
     Poll,
     PollMissed,
     Record,
+    RoutePlanned,
     Settle,
     Sleep,
     Submit,
@@ -64,6 +66,7 @@ PATIENCE_MS = 1_000
 STORE_RETRY_MS = 1_000
 TRIAL_RETRY_MS = 5_000
 STEPS_MAX = 32
+CANCEL_TRIES = 3
 
 
 @dataclass(slots=True)
@@ -178,6 +181,7 @@ class Advance:
             route = replace(route, candidates=kept)
         visit.route = route
         visit.busy = {}
+        visit.task = apply(visit.task, RoutePlanned(route.words()))
 
     async def _submit(self, visit: _Visit, step: Submit) -> None:
         candidate = step.candidate
@@ -312,7 +316,8 @@ class Advance:
     async def _cancel(self, visit: _Visit, attempt: Attempt) -> None:
         adapter = self.adapters().get(attempt.upstream)
         confirmed = False
-        if adapter is not None and attempt.upstream_task_id is not None:
+        may_ask = await self._may_ask(attempt.upstream)
+        if may_ask and adapter is not None and attempt.upstream_task_id is not None:
             try:
                 confirmed = await adapter.cancel(attempt.upstream_task_id)
             except UpstreamError as error:
@@ -322,6 +327,15 @@ class Advance:
         visit.task = apply(visit.task, event)
         if confirmed:
             await self.budgets.finish(attempt.upstream, attempt.id)
+
+    async def _may_ask(self, upstream: str) -> bool:
+        """Wait shortly for the right to send a query; a cancel counts as one."""
+        for _ in range(CANCEL_TRIES):
+            wait_ms = await self.budgets.take_query(upstream)
+            if not wait_ms:
+                return True
+            await asyncio.sleep(min(wait_ms, 1_000) / 1_000)
+        return False
 
     async def _settle(self, visit: _Visit) -> None:
         task = visit.task

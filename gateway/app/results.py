@@ -16,7 +16,8 @@ from gateway.domain.upstream import UpstreamImage
 log = structlog.get_logger(__name__)
 
 RESULT_BYTES_MAX = 64 * 1024 * 1024
-PUT_TRIES = 30
+# Bytes that came inline exist nowhere else: a database may take its time to come back.
+PUT_TRIES = 240
 ASSET_PATH = "/assets/"
 
 

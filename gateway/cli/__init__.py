@@ -31,6 +31,7 @@ for name, group in {
     "catalog": tools.catalog,
     "ledger": tools.ledger,
     "task": tools.task,
+    "callback": tools.callback,
     "upstream": tools.upstream,
 }.items():
     app.add_typer(group, name=name)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.catalog import demo_configuration
-from gateway.cli.files import write_secret
+from gateway.cli.files import demo_config, write_secret
 from gateway.domain.money import MICRO
 from gateway.settings import Settings
 from gateway.wiring.books import open_books
@@ -46,7 +46,7 @@ async def prepare(settings: Settings, environment: dict[str, str]) -> Demo:
     folder = settings.data_dir / "demo"
     folder.mkdir(exist_ok=True)
     ports = _ports(folder / "ports.json")
-    config = folder / "gateway.toml"
+    config = demo_config(settings)
     config.write_text(_configuration(ports), encoding="utf-8")
     environment["GATEWAY_CONFIG"] = str(config.resolve())
     key = await _team_and_key(settings, database_url, folder / "demo.key")

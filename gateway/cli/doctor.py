@@ -12,6 +12,7 @@ from typing import Any
 
 from gateway import catalog as catalogue
 from gateway.cli.database import engines_of
+from gateway.cli.files import config_in_use
 from gateway.domain.errors import GatewayError, Unavailable
 from gateway.embedded import (
     EmbeddedEngine,
@@ -114,7 +115,7 @@ async def _schema(url: str) -> str:
 
 
 def _catalogue(settings: Settings) -> Finding:
-    report = catalogue.check(settings.config, os.environ)
+    report = catalogue.check(config_in_use(settings), os.environ)
     if report.catalog is None:
         detail = f"{len(report.problems)} problems; run `gateway catalog check`"
         return _finding("catalogue", ok=False, detail=detail)

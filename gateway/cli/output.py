@@ -27,11 +27,11 @@ def fail(message: str, *, as_json: bool = False) -> NoReturn:
 def show(data: Any, *, as_json: bool, text: str | None = None) -> None:
     """Print a result: as JSON, or as ``text`` (default: the fields of a mapping, a line each)."""
     if as_json:
-        print(json.dumps(data, ensure_ascii=False))
+        print(json.dumps(data, ensure_ascii=False), flush=True)
         return
     if text is None:
         text = _lines(data)
-    print(text)
+    print(text, flush=True)
 
 
 def show_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:

@@ -13,6 +13,7 @@ from gateway.cli.output import AsJson, fail, run, show, show_table
 catalog = typer.Typer(no_args_is_help=True, help="Models, offers and prices.")
 ledger = typer.Typer(no_args_is_help=True, help="The ledger of credits.")
 task = typer.Typer(no_args_is_help=True, help="Single tasks.")
+callback = typer.Typer(no_args_is_help=True, help="Callbacks to teams.")
 upstream = typer.Typer(no_args_is_help=True, help="Configured vendor accounts.")
 
 Config = Annotated[
@@ -57,13 +58,14 @@ def doctor(
 def check(config: Config = None, as_json: AsJson = False) -> None:
     """Explain every problem of the configuration at once, then what is merely odd."""
     from gateway import catalog as catalogue
+    from gateway.cli.files import config_in_use
     from gateway.settings import SettingsError, load_settings
 
     try:
         settings = load_settings(config=config)
     except SettingsError as error:
         fail(str(error), as_json=as_json)
-    report = catalogue.check(settings.config, os.environ)
+    report = catalogue.check(config_in_use(settings), os.environ)
     found = [("problem", *pair) for pair in report.problems]
     found += [("warning", *pair) for pair in report.warnings]
     rows = [{"kind": kind, "where": where, "message": text} for kind, where, text in found]
@@ -132,12 +134,13 @@ async def _task(task_id: str) -> dict[str, Any] | None:
 @upstream.command("list")
 def list_upstreams(config: Config = None, as_json: AsJson = False) -> None:
     """List the configured upstreams with their offers."""
+    from gateway import catalog as catalogue
+    from gateway.cli.files import config_in_use
     from gateway.domain.errors import ConfigError
     from gateway.settings import SettingsError, load_settings
-    from gateway.wiring.runtime import load_catalog
 
     try:
-        configured = load_catalog(load_settings(config=config))
+        configured = catalogue.load(config_in_use(load_settings(config=config)), os.environ)
     except (ConfigError, SettingsError) as error:
         fail(str(error), as_json=as_json)
     offers = [offer for group in configured.offers.values() for offer in group]
@@ -151,3 +154,22 @@ def list_upstreams(config: Config = None, as_json: AsJson = False) -> None:
         for one in configured.upstreams.values()
     ]
     show_table(rows, ("name", "adapter", "base_url", "models"), as_json=as_json)
+
+
+@callback.command("replay")
+def replay(
+    callback_id: Annotated[
+        str, typer.Argument(metavar="ID", help="The callback's id, as `task show` lists it.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Send a callback again, with its usual retries and the same webhook-id."""
+    run(_replay(callback_id), as_json=as_json)
+    show({"id": callback_id, "state": "pending"}, as_json=as_json)
+
+
+async def _replay(callback_id: str) -> None:
+    from gateway.cli.database import books
+
+    async with books() as opened:
+        await opened.outbox.replay(callback_id)

@@ -30,6 +30,7 @@ from gateway.domain.steps import (
     PollMissed,
     Postponed,
     Record,
+    RoutePlanned,
     Settle,
     Settled,
     Sleep,
@@ -174,6 +175,8 @@ def _deadline_error(task: Task) -> TaskError:
 def apply(task: Task, event: Event) -> Task:  # noqa: C901, PLR0912 - one branch per kind of event
     """Fold one event into the task."""
     match event:
+        case RoutePlanned():
+            return replace(task, route=event.route)
         case AttemptStarted():
             return _started(task, event.attempt)
         case AttemptAccepted():

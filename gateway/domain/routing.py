@@ -39,6 +39,14 @@ class Route:
     problems: tuple[Problem, ...] = ()
     retry_at_ms: int | None = None
 
+    def words(self) -> tuple[str, ...]:
+        """Tell the decision to people: the ranked offers with their cost, then who was left out."""
+        ranked = (
+            f"{place}. {candidate.upstream}: ${format_micro(candidate.planned_cost)}"
+            for place, candidate in enumerate(self.candidates, 1)
+        )
+        return (*ranked, *(f"not {name}: {reason}" for name, reason in self.excluded))
+
 
 @dataclass(frozen=True, slots=True)
 class _Choice:

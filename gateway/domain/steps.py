@@ -82,6 +82,13 @@ Step = PlanRoute | Submit | Poll | CancelUpstream | Record | Settle | Sleep | Do
 
 
 @dataclass(frozen=True, slots=True)
+class RoutePlanned:
+    """The offers were ranked; ``route`` tells how, in words, for people."""
+
+    route: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptStarted:
     """The intent was written; the vendor may be called."""
 
@@ -190,7 +197,8 @@ class Settled:
 
 
 Event = (
-    AttemptStarted
+    RoutePlanned
+    | AttemptStarted
     | AttemptAccepted
     | AttemptProgressed
     | PollMissed

@@ -214,3 +214,14 @@ async def test_tasks_are_listed_newest_first_and_only_to_their_team(stack: Stack
     assert strangers["data"] == []
     assert foreign.status_code == 404
     assert foreign.json()["error"]["code"] == "task_not_found"
+
+
+async def test_a_task_remembers_how_it_was_routed(stack: Stack) -> None:
+    team = await stack.team()
+
+    created = await stack.post(team, {**LANTERN, "seed": 7})
+    await stack.ended(team, created.json()["id"])
+
+    route = (await stack.task(created.json()["id"])).route
+    assert route[0] == "1. dear: $0.029"
+    assert route[1].startswith("not cheap: seed")
