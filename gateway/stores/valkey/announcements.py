@@ -94,11 +94,12 @@ class Announcements:
         while True:
             try:
                 async with self._valkey.subscribed(keys.CHANGES) as pubsub:
-                    pause_s = RECONNECT_S[0]
                     await self._hear(pubsub)
             except IndexUnavailable as error:
-                if self.hears:
+                if self.hears or pause_s == RECONNECT_S[0]:
                     log.warning("announcements_lost", reason=error.message)
+                if self.hears:
+                    pause_s = RECONNECT_S[0]
                 self.hears = False
             await asyncio.sleep(pause_s * (0.5 + random.random()))  # noqa: S311 - jitter
             pause_s = min(pause_s * 2, RECONNECT_S[1])

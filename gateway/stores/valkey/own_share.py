@@ -54,14 +54,14 @@ class OwnShare:
 
     def is_full(self, upstream: str, attempt_id: str, cap: int, now_us: int) -> bool:
         """Whether ``cap`` other attempts of this process run at the upstream."""
-        running = self._running[upstream]
-        for expired in [name for name, until_us in running.items() if until_us <= now_us]:
-            del running[expired]
+        running = self._unexpired(upstream, now_us)
         return bool(cap) and attempt_id not in running and len(running) >= cap
 
     def began(self, upstream: str, attempt_id: str, now_us: int) -> None:
-        """Count an attempt."""
-        self._running[upstream][attempt_id] = now_us + self._slot_us
+        """Count an attempt. What another process finished is forgotten when it expires."""
+        running = self._unexpired(upstream, now_us)
+        running.pop(attempt_id, None)
+        running[attempt_id] = now_us + self._slot_us
 
     def ended(self, upstream: str, attempt_id: str) -> None:
         """Count an attempt no longer."""
@@ -73,6 +73,12 @@ class OwnShare:
 
     def in_flight(self, now_us: int) -> Mapping[str, int]:
         """Give how many attempts of this process run at each upstream."""
-        for upstream in self._running:
-            self.is_full(upstream, "", 0, now_us)
-        return {upstream: len(running) for upstream, running in self._running.items() if running}
+        counts = {name: len(self._unexpired(name, now_us)) for name in self._running}
+        return {name: count for name, count in counts.items() if count}
+
+    def _unexpired(self, upstream: str, now_us: int) -> dict[str, int]:
+        """Give the attempts that count, in the order in which they expire."""
+        running = self._running[upstream]
+        while running and running[first := next(iter(running))] <= now_us:
+            del running[first]
+        return running

@@ -217,6 +217,17 @@ async def test_an_unlimited_upstream_never_asks_valkey(server, limits):
     assert await budgets.in_flight() == {}
 
 
+def test_a_process_forgets_attempts_that_others_finished():
+    own = OwnShare(slot_us=1_000)
+    for no in range(5_000):
+        own.began(UP, str(no), no)
+    own.began(UP, "4999", 5_000)
+    assert own.in_flight(5_000) == {UP: 999}
+    own.ended(UP, "4999")
+    assert not own.is_full(UP, "new", 1, 5_998)
+    assert own.in_flight(6_000) == {}
+
+
 # --- without Valkey --------------------------------------------------------------------------
 
 

@@ -4,31 +4,58 @@ import asyncio
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from redis.exceptions import ResponseError
 
 from gateway.domain.errors import IndexUnavailable
+from gateway.domain.health import Signal, SignalKind
 from gateway.stores.valkey import connection as connection_module
 from gateway.stores.valkey import scripts
+from gateway.stores.valkey.budgets import UpstreamLimits, ValkeyBudgets
 from gateway.stores.valkey.connection import Valkey
+from gateway.stores.valkey.health import ValkeyHealthBoard
 from gateway.stores.valkey.live_tasks import ValkeyLiveTasks
-from tests.stores.valkey.helpers import a_task, ended, until_back
+from tests.stores.valkey.helpers import FakePostgres, a_task, ended, until_back
 
 REDIS_SERVER = shutil.which("redis-server")
 
 
-@pytest.fixture
-def redis_7(tmp_path: Path) -> Iterator[str]:
-    """The system's Redis server, for one test."""
+@contextmanager
+def redis_7(folder: Path, *options: str) -> Iterator[Path]:
+    """The system's Redis server, for one test; gives its unix socket."""
     if REDIS_SERVER is None:
         pytest.skip("no redis-server on this system")
-    socket = tmp_path / "redis.sock"
-    command = [REDIS_SERVER, "--port", "0", "--unixsocket", str(socket), "--save", ""]
-    with subprocess.Popen([*command, "--dir", str(tmp_path)], stdout=subprocess.DEVNULL) as server:
-        yield f"unix://{socket}?db=3"
+    socket = folder / "redis.sock"
+    command = [REDIS_SERVER, "--unixsocket", str(socket), "--save", "", "--dir", str(folder)]
+    with subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL) as server:
+        yield socket
         server.terminate()
+
+
+def self_signed(folder: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that is its own authority, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    here = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    today = datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(today - timedelta(days=1))
+    builder = builder.not_valid_after(today + timedelta(days=1)).add_extension(here, critical=False)
+    certificate = builder.sign(key, hashes.SHA256())
+    paths = folder / "cert.pem", folder / "key.pem"
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    paths[0].write_bytes(certificate.public_bytes(pem))
+    paths[1].write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
+    return paths
 
 
 async def test_concurrent_commands_each_get_their_own_reply(server):
@@ -121,8 +148,29 @@ async def test_a_server_that_hangs_is_given_up(monkeypatch):
     await connection.aclose()
 
 
-async def test_everything_works_on_redis_7_with_a_database_number(redis_7, database):
-    connection = Valkey(redis_7)
+async def test_everything_works_on_redis_7_with_a_database_number(tmp_path, database):
+    with redis_7(tmp_path, "--port", "0") as socket:
+        await live_a_life(f"unix://{socket}?db=3", database)
+
+
+async def test_everything_works_over_tls_with_a_password(tmp_path, unused_tcp_port, database):
+    certificate, key = self_signed(tmp_path)
+    files = ("--tls-cert-file", str(certificate), "--tls-key-file", str(key))
+    client = ("--tls-ca-cert-file", str(certificate), "--tls-auth-clients", "no")
+    port = str(unused_tcp_port)
+    options = ("--port", "0", "--tls-port", port, "--bind", "127.0.0.1", *files, *client)
+    with redis_7(tmp_path, *options, "--requirepass", "p@ss"):
+        address = f"127.0.0.1:{port}/0?ssl_ca_certs={certificate}"
+        await live_a_life(f"rediss://:p%40ss@{address}", database)
+        stranger = Valkey(f"rediss://:wrong@{address}")
+        with pytest.raises(IndexUnavailable):
+            await stranger.ping()
+        await stranger.aclose()
+
+
+async def live_a_life(url: str, database: FakePostgres) -> None:
+    """Do everything that the stores do with a server."""
+    connection = Valkey(url)
     live = ValkeyLiveTasks(connection, database.get)
     await until_back(connection)
     await live.enqueue(a_task(), connection.now_ms())
@@ -134,6 +182,14 @@ async def test_everything_works_on_redis_7_with_a_database_number(redis_7, datab
     assert await live.epoch_lost()
     await live.mark_epoch()
     assert not await live.epoch_lost()
+    board = ValkeyHealthBoard(connection)
+    await board.observe("u", "m", Signal(SignalKind.ACCOUNT), connection.now_ms())
+    assert ("u", "m") in await ValkeyHealthBoard(connection).circuits()
+    limits = {"u": UpstreamLimits(1, Decimal(5), Decimal(20))}
+    budgets = ValkeyBudgets(connection, lambda: limits)
+    assert [await budgets.take_submit("u", "a"), await budgets.take_query("u", 20)] == [0, 0]
+    assert await budgets.take_query("u") > 0
+    assert await budgets.in_flight() == {"u": 1}
     await live.aclose()
     await connection.aclose()
 
