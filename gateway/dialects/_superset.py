@@ -6,6 +6,7 @@ OpenAI SDK users reach them (``extra_body``).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from gateway.app.dialect import Call
@@ -13,8 +14,9 @@ from gateway.dialects import _parts
 from gateway.dialects._actions import read_action
 from gateway.dialects._fields import UNKNOWN, Fields, Reading, parse_object
 from gateway.dialects._pictures import data_url
-from gateway.dialects._schemas import FIELDS, OPTIONS, Schema
+from gateway.dialects._schemas import OPTIONS, Schema
 from gateway.dialects._waiting import read_wait
+from gateway.domain.model import Catalog, OptionRule
 from gateway.domain.request import GenerationRequest, ResultFormat
 from gateway.domain.submission import Draft
 from gateway.domain.validation import MISSING
@@ -34,14 +36,19 @@ _NAMES = {
 }
 
 
-def open_body(call: Call, reading: Reading, known: Schema) -> Fields:
+def open_body(call: Call, reading: Reading, known: Schema, catalog: Catalog) -> Fields:
     """Give the fields of a JSON or multipart body; files become data URLs.
 
-    Raises InvalidRequest when the body cannot be read at all.
+    The extras of the model that is named are legal beside the known ones. Raises InvalidRequest
+    when the body cannot be read at all.
     """
-    names = known["properties"]
-    if not (call.form or call.files):
-        return Fields(parse_object(call.body), reading, names)
+    is_form = bool(call.form or call.files)
+    values = _form_values(call, reading) if is_form else parse_object(call.body)
+    names = {**known["properties"], **_options_of(values.get("model"), catalog)}
+    return Fields(values, reading, names, from_form=is_form)
+
+
+def _form_values(call: Call, reading: Reading) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, text in call.form:
         _put(values, name, text)
@@ -51,7 +58,13 @@ def open_body(call: Call, reading: Reading, known: Schema) -> Fields:
         else:
             message = f"A file cannot be sent as {file.name[:60]!r}."
             reading.refuse(file.name[:60], message, UNKNOWN, "image, image[], mask")
-    return Fields(values, reading, names, from_form=True)
+    return values
+
+
+def _options_of(name: object, catalog: Catalog) -> Mapping[str, OptionRule]:
+    """Give the extras of a model by name; an operator's own model may have any."""
+    model = catalog.models.get(catalog.aliases.get(name, "")) if isinstance(name, str) else None
+    return model.limits.options if model is not None else {}
 
 
 def _put(values: dict[str, Any], name: str, value: str) -> None:
@@ -64,7 +77,7 @@ def _put(values: dict[str, Any], name: str, value: str) -> None:
         values[plain] = value
 
 
-def read_request(fields: Fields) -> GenerationRequest:
+def read_request(fields: Fields, catalog: Catalog) -> GenerationRequest:
     """Read every canonical field of a unified body; problems go to the reading."""
     fields.reading.names.update(_NAMES)
     fields.require("model")
@@ -91,18 +104,20 @@ def read_request(fields: Fields) -> GenerationRequest:
         group=bool(sequential) or action == "group",
         palette=_parts.read_palette(fields),
         boxes=boxes,
-        options=read_options(fields),
+        options=read_options(fields, catalog),
         rules=_parts.read_rules(fields),
     )
 
 
-def read_options(fields: Fields) -> dict[str, str | int | bool]:
-    """Read the vendor-neutral extras; the core decides which of them the model ignores."""
+def read_options(fields: Fields, catalog: Catalog) -> dict[str, str | int | bool]:
+    """Read the vendor-neutral extras and the model's own; the core decides which are ignored."""
     found: dict[str, str | int | bool] = {}
-    for name in OPTIONS:
+    rules = _options_of(fields.raw("model"), catalog)
+    for name in {**OPTIONS, **rules}:
         if name not in fields:
             continue
-        value = fields.integer(name) if FIELDS[name]["type"] == "integer" else fields.text(name)
+        is_number = rules[name].is_number if name in rules else OPTIONS[name]["type"] == "integer"
+        value = fields.integer(name) if is_number else fields.text(name)
         if isinstance(value, str) and len(value) > OPTION_MAX:
             message = f"{name} is longer than {OPTION_MAX} characters."
             fields.refuse(name, message, "string_above_max_length")
@@ -119,15 +134,15 @@ def read_format(fields: Fields, *, stream: bool) -> ResultFormat | None:
     return ResultFormat.B64_JSON if stream else None
 
 
-def read_draft(call: Call, schema: Schema, kind: str, *, openai: bool) -> Draft:
+def read_draft(call: Call, schema: Schema, kind: str, catalog: Catalog, *, openai: bool) -> Draft:
     """Read a whole unified call. Raises InvalidRequest with all problems.
 
     ``kind`` is ``edit`` or empty. ``openai``: the call came to the OpenAI dialect, which is
     synchronous unless told otherwise, always has a prompt, and sends fixed sizes.
     """
     reading = Reading()
-    fields = open_body(call, reading, schema)
-    request = read_request(fields)
+    fields = open_body(call, reading, schema, catalog)
+    request = read_request(fields, catalog)
     if openai:
         fields.require("prompt")
     if kind == EDIT and not request.images:

@@ -221,7 +221,7 @@ class EvoLink(NativeTasks):
 
     def read_create(self, call: Call, route: Route, catalog: Catalog) -> Draft:
         """Read a unified create, edit or quote call. Raises InvalidRequest."""
-        return read_draft(call, SCHEMA, route.kind, openai=False)
+        return read_draft(call, SCHEMA, route.kind, catalog, openai=False)
 
     def render_result(self, task: Task, images: tuple[ResultImage, ...], view: View) -> Reply:
         """Answer with OpenAI's body plus the task, for clients of either kind."""

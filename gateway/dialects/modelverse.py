@@ -243,7 +243,7 @@ def _read_sync(body: Fields, catalog: Catalog) -> GenerationRequest:
     images = _parts.read_images(body, SYNC_IMAGES)
     request = _request(body, body, body, images)
     thinking = _thinking(catalog, request, body, ("thinking_mode",))
-    return replace(request, thinking=thinking, options=read_options(body))
+    return replace(request, thinking=thinking, options=read_options(body, catalog))
 
 
 def _read_task(body: Fields, catalog: Catalog) -> GenerationRequest:

@@ -133,7 +133,7 @@ class OpenAI(NativeTasks):
             raise RouteNotFound(
                 "Image variations were retired with dall-e-2; send the picture to /images/edits."
             )
-        return read_draft(call, SCHEMA, route.kind, openai=True)
+        return read_draft(call, SCHEMA, route.kind, catalog, openai=True)
 
     def render_result(self, task: Task, images: tuple[ResultImage, ...], view: View) -> Reply:
         """Answer with ``created`` and ``data``; fields the model honoured are echoed."""
