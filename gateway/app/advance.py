@@ -205,16 +205,19 @@ class Advance:
 
         A half-open circuit admits one task at a time, unless there is nowhere else to go.
         """
-        now_ms = self.clock.now_ms()
-        elsewhere = len(visit.facts(now_ms).candidates or ()) > 1
-        trial = await self.health.claim_trial(candidate.upstream, visit.task.model, now_ms)
-        if not trial and elsewhere:
-            self._postpone(visit, candidate, TRIAL_RETRY_MS)
-            return False
         wait_ms = await self.budgets.take_submit(candidate.upstream, attempt.id)
         if wait_ms:
             self._postpone(visit, candidate, wait_ms)
-        return not wait_ms
+            return False
+        now_ms = self.clock.now_ms()
+        elsewhere = len(visit.facts(now_ms).candidates or ()) > 1
+        # Claimed last: a trial that is claimed and not sent would keep everybody waiting.
+        trial = await self.health.claim_trial(candidate.upstream, visit.task.model, now_ms)
+        if not trial and elsewhere:
+            await self.budgets.finish(candidate.upstream, attempt.id)
+            self._postpone(visit, candidate, TRIAL_RETRY_MS)
+            return False
+        return True
 
     def _postpone(self, visit: _Visit, candidate: Candidate, wait_ms: int) -> None:
         until_ms = self.clock.now_ms() + wait_ms
