@@ -52,6 +52,7 @@ $(INSTALLED): $(MADE) pyproject.toml requirements-dev.txt requirements-uv.txt
 		$(BIN)/pip install --quiet --require-hashes -r requirements-dev.txt; }
 	@PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --disable-pip-version-check \
 		--no-deps --no-build-isolation --no-index --editable .
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m compileall -q gateway migrations
 	@touch $@
 
 $(OLD_INSTALLED): requirements-old-sdks.txt | $(INSTALLED)

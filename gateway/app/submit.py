@@ -214,13 +214,16 @@ def resolve(catalog: Catalog, name: str) -> Model:
 
 
 def renamed(error: InvalidRequest, names: Mapping[str, str]) -> InvalidRequest:
-    """Give the same problems under the caller's own field names (``images[1]`` keeps its index)."""
+    """Give the same problems under the caller's own field names.
+
+    ``images[1]`` keeps its index unless that picture has a name of its own.
+    """
     problems = []
     for problem in error.problems:
-        stem, bracket, rest = problem.field.partition("[")
-        name = names.get(stem, stem)
+        known = problem.field if problem.field in names else problem.field.partition("[")[0]
+        name = names.get(known, known)
         message = problem.message
-        if message.startswith(stem):
-            message = name + message[len(stem) :]
-        problems.append(replace(problem, field=name + bracket + rest, message=message))
+        if message.startswith(known):
+            message = name + message[len(known) :]
+        problems.append(replace(problem, field=name + problem.field[len(known) :], message=message))
     return InvalidRequest(*problems)

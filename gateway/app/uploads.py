@@ -15,6 +15,7 @@ from secrets import token_hex
 
 from gateway.app.dialect import Upload
 from gateway.app.ports import AssetStore, Clock
+from gateway.app.submit import renamed
 from gateway.domain.errors import AuthenticationFailed, InvalidRequest, NameTaken, Problem
 from gateway.domain.picture import sniff
 from gateway.domain.request import InputImage
@@ -90,16 +91,15 @@ class Uploads:
                 return image
             return _inline(*found)
 
-        field = draft.field_names.get("images", "images")
         images = [
-            await inside(image, f"{field}[{index}]")
+            await inside(image, f"images[{index}]")
             for index, image in enumerate(draft.request.images)
         ]
         mask = draft.request.mask
         if mask is not None:
-            mask = await inside(mask, draft.field_names.get("mask", "mask"))
+            mask = await inside(mask, "mask")
         if problems:
-            raise InvalidRequest(*problems)
+            raise renamed(InvalidRequest(*problems), draft.field_names)
         return replace(draft, request=replace(draft.request, images=tuple(images), mask=mask))
 
 

@@ -13,6 +13,8 @@ from gateway.catalog import demo_configuration
 from gateway.cli.files import demo_config, write_secret
 from gateway.domain.money import MICRO
 from gateway.settings import Settings
+from gateway.stores.postgres.database import Database
+from gateway.stores.postgres.revision import head, stored
 from gateway.wiring.books import open_books
 
 DEMO_TEAM = "demo"
@@ -24,34 +26,36 @@ BASE_PATHS = {"dashscope": "/api/v1", "fal": ""}
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """What the banner shows. ``simulator`` is its command line, None with the operator's own
-    configuration; ``key`` is the demo key's text.
-    """
+    """The demo's parts: the simulator's command line and ports, and its `gateway.toml`."""
 
-    simulator: tuple[str, ...] | None = None
-    key: str | None = None
-    ports: Mapping[str, int] | None = None
+    simulator: tuple[str, ...]
+    ports: Mapping[str, int]
+    config: Path
 
 
-async def prepare(settings: Settings, environment: dict[str, str]) -> Demo:
-    """Migrate, and without a configuration set the demo up; adds to the children's environment."""
-    from gateway.stores.postgres import migrate
-
-    database_url = environment.get("GATEWAY_DATABASE_URL") or (
-        settings.database_url.get_secret_value() if settings.database_url else ""
-    )
-    await asyncio.to_thread(migrate.upgrade, database_url)
-    if settings.config is not None:
-        return Demo()
+def plan_demo(settings: Settings) -> Demo:
+    """Choose ports and write the demo's configuration."""
     folder = settings.data_dir / "demo"
     folder.mkdir(exist_ok=True)
     ports = _ports(folder / "ports.json")
     config = demo_config(settings)
     config.write_text(_configuration(ports), encoding="utf-8")
-    environment["GATEWAY_CONFIG"] = str(config.resolve())
-    key = await _team_and_key(settings, database_url, folder / "demo.key")
     simulator = ("simulate", "--ports", str((folder / "ports.json").resolve()))
-    return Demo(simulator, key, ports)
+    return Demo(simulator, ports, config.resolve())
+
+
+async def migrate_if_needed(database_url: str) -> None:
+    """Bring the schema up to date; Alembic is loaded only when there is something to do."""
+    database = Database(database_url, application_name="gateway up")
+    await database.connect()
+    try:
+        is_current = await stored(database) == head()
+    finally:
+        await database.close()
+    if not is_current:
+        from gateway.stores.postgres import migrate
+
+        await asyncio.to_thread(migrate.upgrade, database_url)
 
 
 def _configuration(ports: Mapping[str, int]) -> str:
@@ -89,8 +93,9 @@ def _free_port() -> int:
         return port
 
 
-async def _team_and_key(settings: Settings, database_url: str, path: Path) -> str:
+async def demo_key(settings: Settings, database_url: str) -> str:
     """Give the demo key, with its team and credits made on first use."""
+    path = settings.data_dir / "demo" / "demo.key"
     text = _read(path)
     async with open_books(settings, database_url) as books:
         if text and await books.keys.principal(text) is not None:

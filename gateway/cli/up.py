@@ -19,6 +19,7 @@ from urllib.request import ProxyHandler, build_opener
 
 from gateway import catalog as catalogue
 from gateway.cli.banner import show_banner
+from gateway.cli.demo import demo_key, migrate_if_needed, plan_demo
 from gateway.cli.files import write_secret
 from gateway.cli.output import fail
 from gateway.domain.errors import Unavailable
@@ -64,47 +65,26 @@ class Child:
                 self.process.send_signal(number)
 
 
-@dataclass(slots=True)
 class Supervisor:
     """Keeps children running until told to stop; a child that dies is started again."""
 
-    children: list[Child]
-    stopping: asyncio.Event
+    def __init__(self, stopping: asyncio.Event) -> None:
+        """Take the event that says that nothing is to be started again."""
+        self._stopping = stopping
+        self._keepers: dict[asyncio.Task[None], Child] = {}
 
-    async def run(self) -> None:
-        """Start all children and keep them until `stopping` is set; then stop them in order."""
-        keepers = [asyncio.create_task(self._keep(child)) for child in self.children]
-        await self.stopping.wait()
-        await self._stop()
-        await asyncio.gather(*keepers)
+    @property
+    def children(self) -> list[Child]:
+        """The children, in the order they were started."""
+        return list(self._keepers.values())
 
-    def reload(self) -> None:
-        """Let the API and the worker read their configuration again."""
-        for child in self.children:
-            if child.name != SIMULATOR:
-                child.signal(signal.SIGHUP)
+    def start(self, child: Child) -> None:
+        """Start a child and keep it running."""
+        self._keepers[asyncio.create_task(self._keep(child))] = child
 
-    async def _keep(self, child: Child) -> None:
-        while not self.stopping.is_set():
-            await child.start()
-            if child.process is None:
-                return
-            code = await child.process.wait()
-            if self.stopping.is_set():
-                return
-            if time.monotonic() - child.started_s > STABLE_S:
-                child.restarts = 0
-            pause = RESTART_PAUSES_S[min(child.restarts, len(RESTART_PAUSES_S) - 1)]
-            child.restarts += 1
-            print(
-                f"gateway: {child.name} ended with {code}; starting it again in {pause} s",
-                file=sys.stderr,
-            )
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.stopping.wait(), pause)
-
-    async def _stop(self) -> None:
+    async def stop(self) -> None:
         """Drain the API and the worker first; the vendors they talk to go last."""
+        self._stopping.set()
         serving = [child for child in self.children if child.name != SIMULATOR]
         rest = [child for child in self.children if child.name == SIMULATOR]
         for group in (serving, rest):
@@ -116,6 +96,35 @@ class Supervisor:
             except TimeoutError:
                 for child in group:
                     child.signal(signal.SIGKILL)
+        await asyncio.gather(*self._keepers)
+
+    def reload(self) -> None:
+        """Let the API and the worker read their configuration again."""
+        for child in self.children:
+            if child.name != SIMULATOR:
+                child.signal(signal.SIGHUP)
+
+    async def _keep(self, child: Child) -> None:
+        while not self._stopping.is_set():
+            await child.start()
+            if child.process is None:
+                return
+            if self._stopping.is_set():
+                # Asked to stop while it was being started: nobody else will tell it.
+                child.signal(signal.SIGTERM)
+            code = await child.process.wait()
+            if self._stopping.is_set():
+                return
+            if time.monotonic() - child.started_s > STABLE_S:
+                child.restarts = 0
+            pause = RESTART_PAUSES_S[min(child.restarts, len(RESTART_PAUSES_S) - 1)]
+            child.restarts += 1
+            print(
+                f"gateway: {child.name} ended with {code}; starting it again in {pause} s",
+                file=sys.stderr,
+            )
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), pause)
 
 
 async def run_up(*, config: Path | None, host: str | None, port: int | None, as_json: bool) -> None:
@@ -142,32 +151,29 @@ async def run_up(*, config: Path | None, host: str | None, port: int | None, as_
 async def _serve(
     settings: Settings, engines: Engines, stopping: asyncio.Event, *, as_json: bool
 ) -> None:
-    from gateway.cli.demo import prepare
-
     environment = _environment(settings, engines)
-    demo = await prepare(settings, environment)
-    children = [
-        Child("api", ("api",), environment),
-        Child("worker", ("worker",), environment),
-    ]
-    if demo.simulator is not None:
-        children.insert(0, Child(SIMULATOR, demo.simulator, environment))
-    supervisor = Supervisor(children, stopping)
+    supervisor = Supervisor(stopping)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGHUP, supervisor.reload)
+    demo = None
+    if settings.config is None:
+        demo = plan_demo(settings)
+        environment["GATEWAY_CONFIG"] = str(demo.config)
+        supervisor.start(Child(SIMULATOR, demo.simulator, environment))
     keeper = asyncio.create_task(watch(engines))
-    running = asyncio.create_task(supervisor.run())
     try:
-        ready = asyncio.create_task(asyncio.to_thread(_wait_ready, settings, supervisor.stopping))
-        await asyncio.wait({ready, running}, return_when=asyncio.FIRST_COMPLETED)
-        if ready.done() and ready.result():
-            show_banner(settings, demo, as_json=as_json)
-        elif not supervisor.stopping.is_set():
-            supervisor.stopping.set()
-            await running
+        database_url = environment.get("GATEWAY_DATABASE_URL") or os.environ["GATEWAY_DATABASE_URL"]
+        await migrate_if_needed(database_url)
+        supervisor.start(Child("api", ("api",), environment))
+        supervisor.start(Child("worker", ("worker",), environment))
+        key = await demo_key(settings, database_url) if demo else None
+        if await asyncio.to_thread(_wait_ready, settings, stopping):
+            show_banner(settings, demo, key, as_json=as_json)
+            await stopping.wait()
+        elif not stopping.is_set():
             fail(f"the API was not ready within {READY_TIMEOUT_S:.0f} s; see the log above")
-        await running
     finally:
+        await supervisor.stop()
         keeper.cancel()
         await asyncio.gather(keeper, return_exceptions=True)
 

@@ -190,6 +190,7 @@ def _content_items(
         part = Fields(item, content.reading, _CONTENT, path=f"input.{at}.")
         if "image" in part:
             url = part.raw("image")
+            content.reading.names[f"images[{len(images)}]"] = f"input.{at}.image"
             images.append(_parts.image_of(part, "image", url, uploads=True) or InputImage(""))
         if "text" in part:
             prompts.append(part.text("text") or "")

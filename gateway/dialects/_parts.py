@@ -118,7 +118,8 @@ def read_images(
     name = present[0]
     value = fields.raw(name)
     items = value if isinstance(value, list) else [value]
-    labels = [f"{name}[{at}]" if isinstance(value, list) else name for at in range(len(items))]
+    labels = [f"{name}[{at}]" for at in range(len(items))] if isinstance(value, list) else [name]
+    reading.names |= {f"images[{at}]": fields.path + label for at, label in enumerate(labels)}
     found = [
         image_of(fields, label, item, uploads=uploads)
         for label, item in zip(labels, items, strict=True)

@@ -12,6 +12,7 @@ from gateway.stores.postgres.database import Database
 from gateway.stores.postgres.keys import PostgresKeys
 from gateway.stores.postgres.ledger import PostgresLedger
 from gateway.stores.postgres.outbox import PostgresOutbox
+from gateway.stores.postgres.revision import require_current
 from gateway.stores.postgres.tasks import PostgresTasks
 from gateway.stores.postgres.vault import open_vault
 
@@ -37,11 +38,15 @@ class Books:
 
 @asynccontextmanager
 async def open_books(settings: Settings, database_url: str) -> AsyncGenerator[Books]:
-    """Open the stores in Postgres. Raises StoreUnavailable and WrongSecretKey."""
+    """Open the stores in Postgres.
+
+    Raises StoreUnavailable, WrongSecretKey, and Unavailable for a schema that is not current.
+    """
     clock = SystemClock()
     database = Database(database_url)
     await database.connect()
     try:
+        await require_current(database)
         secret = settings.secret_key.get_secret_value() if settings.secret_key else None
         vault = await open_vault(database, secret)
         tasks = PostgresTasks(database)

@@ -112,7 +112,10 @@ def old_order(body: Mapping[str, Any], rules: ModelRules) -> Order:
         width=width,
         height=height,
         seed=checks.seed(parameters),
-        traits={"extended": checks.flag(parameters, "prompt_extend", default=True)},
+        traits={
+            "extended": checks.flag(parameters, "prompt_extend", default=True),
+            "pictures": len(sources),
+        },
     )
 
 

@@ -146,7 +146,9 @@ class OpenAI(Vendor):
             address = entry.get("image_url") if isinstance(entry, dict) else None
             if not isinstance(address, str) or not address.startswith(("https://", "data:image/")):
                 refuse("images", "Each image needs an image_url.")
-        return order_of(fields, self._model(fields))
+        order = order_of(fields, self._model(fields))
+        order.traits |= {"pictures": len(images), "mask": "mask" in fields}
+        return order
 
     async def _form_edit(self, request: Request) -> Order:
         fields: dict[str, Any] = {}
@@ -164,7 +166,9 @@ class OpenAI(Vendor):
                     refuse(name, f"Unknown parameter: '{name}'.", "unknown_parameter")
         model = self._model(fields)
         check_pictures(pictures, mask, model)
-        return order_of(fields, model)
+        order = order_of(fields, model)
+        order.traits |= {"pictures": len(pictures), "mask": mask is not None}
+        return order
 
     def _model(self, fields: dict[str, Any]) -> str:
         model = str(fields.get("model") or DEFAULT_MODEL)
