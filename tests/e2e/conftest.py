@@ -1,13 +1,17 @@
-"""One whole gateway per test."""
+"""Whole gateways: one per test, or one for all tests of a module."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
-from tests.support.stack import Stack, running_stack
+from gateway.embedded import EmbeddedPostgres, EmbeddedValkey
+from tests.support.engines import cloned_database, flush
+from tests.support.sdk import SdkProcess, python_of
+from tests.support.stack import CONFIGURATION, Stack, running_stack
 
 
 @pytest.fixture
@@ -15,3 +19,51 @@ async def stack(tmp_path: Path, database_url: str, redis_url: str) -> AsyncItera
     """API, one worker, Postgres, Valkey and the simulated vendors."""
     async with running_stack(tmp_path, database_url, redis_url) as running:
         yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def module_stack(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    postgres: EmbeddedPostgres,
+    migrated_template: str,
+    valkey: EmbeddedValkey,
+) -> AsyncIterator[Stack]:
+    """The same for all tests of a module that sets ``loop_scope="module"``.
+
+    The module's ``MORE_CONFIGURATION`` is added to the operator's file.
+    """
+    flush(valkey)
+    configuration = CONFIGURATION + getattr(request.module, "MORE_CONFIGURATION", "")
+    with cloned_database(postgres, migrated_template) as database_url:
+        async with running_stack(
+            tmp_path_factory.mktemp("stack"),
+            database_url,
+            valkey.url,
+            configuration=configuration,
+        ) as running:
+            yield running
+
+
+@pytest.fixture
+def calm_stack(module_stack: Stack) -> Iterator[Stack]:
+    """The module's gateway; what a test scripted its vendors to do is forgotten afterwards."""
+    yield module_stack
+    for vendor in module_stack.simulator.vendors:
+        module_stack.simulator.clear(vendor)
+
+
+@pytest.fixture(scope="module", params=["newest", "older"])
+def openai_process(request: pytest.FixtureRequest) -> Iterator[SdkProcess]:
+    """The OpenAI SDK, each version in turn."""
+    process = SdkProcess(python_of(request.param), "openai_calls")
+    yield process
+    process.close()
+
+
+@pytest.fixture(scope="module", params=["newest", "older"])
+def dashscope_process(request: pytest.FixtureRequest) -> Iterator[SdkProcess]:
+    """The DashScope SDK, each version in turn."""
+    process = SdkProcess(python_of(request.param), "dashscope_calls")
+    yield process
+    process.close()
