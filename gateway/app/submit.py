@@ -214,16 +214,18 @@ def resolve(catalog: Catalog, name: str) -> Model:
 
 
 def renamed(error: InvalidRequest, names: Mapping[str, str]) -> InvalidRequest:
-    """Give the same problems under the caller's own field names.
+    """Give the same problems under the caller's own field names."""
+    return InvalidRequest(*(in_callers_words(problem, names) for problem in error.problems))
+
+
+def in_callers_words(problem: Problem, names: Mapping[str, str]) -> Problem:
+    """Give a problem under the caller's own field name.
 
     ``images[1]`` keeps its index unless that picture has a name of its own.
     """
-    problems = []
-    for problem in error.problems:
-        known = problem.field if problem.field in names else problem.field.partition("[")[0]
-        name = names.get(known, known)
-        message = problem.message
-        if message.startswith(known):
-            message = name + message[len(known) :]
-        problems.append(replace(problem, field=name + problem.field[len(known) :], message=message))
-    return InvalidRequest(*problems)
+    known = problem.field if problem.field in names else problem.field.partition("[")[0]
+    name = names.get(known, known)
+    message = problem.message
+    if message.startswith(known):
+        message = name + message[len(known) :]
+    return replace(problem, field=name + problem.field[len(known) :], message=message)

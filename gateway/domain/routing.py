@@ -8,7 +8,7 @@ ranked by the caller's order, then by what this request costs there, then by loa
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.domain.errors import Problem
 from gateway.domain.health import WHOLE_UPSTREAM, Circuit, CircuitState
@@ -27,7 +27,8 @@ BUSY_RETRY_MS = 500
 class Route:
     """The decision for one request.
 
-    ``candidates`` are ranked; ``excluded`` gives (upstream, reason) for every other offer.
+    ``candidates`` are ranked; ``excluded`` gives (upstream, reason) for every other offer, and
+    ``unable`` the problems behind the reason where the offer cannot serve such a request.
     ``problems`` is what the caller must change: names in the rules that nobody has, or whatever
     keeps every offer from serving the request. Intake refuses a request with problems; a later
     visit, after a reload took a name away, goes by ``candidates`` alone.
@@ -38,6 +39,7 @@ class Route:
     excluded: tuple[tuple[str, str], ...] = ()
     problems: tuple[Problem, ...] = ()
     retry_at_ms: int | None = None
+    unable: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
 
     def words(self) -> tuple[str, ...]:
         """Tell the decision to people: the ranked offers with their cost, then who was left out."""
@@ -89,7 +91,9 @@ def rank(
     allowed = _allowed(offers, request.rules, excluded)
     if offers and not allowed and not named:
         named = (_nothing_allowed(request.rules, offers, excluded),)
-    able, problems = _able(allowed, request, catalog, in_flight, excluded)
+    unable: dict[str, tuple[Problem, ...]] = {}
+    able, problems = _able(allowed, request, catalog, in_flight, unable)
+    excluded |= {name: "; ".join(map(str, found)) for name, found in unable.items()}
     able = _without_fallbacks(able, request.rules, excluded)
     serving = []
     for choice in able:
@@ -106,6 +110,7 @@ def rank(
         excluded=tuple(excluded.items()),
         problems=named or problems,
         retry_at_ms=min(waits, default=None),
+        unable=unable,
     )
 
 
@@ -197,7 +202,7 @@ def _able(
     request: GenerationRequest,
     catalog: Catalog,
     in_flight: Mapping[str, int],
-    excluded: dict[str, str],
+    unable: dict[str, tuple[Problem, ...]],
 ) -> tuple[list[_Choice], tuple[Problem, ...]]:
     """Give the offers that can serve the request, ranked; and the nearest one's problems if none.
 
@@ -206,28 +211,27 @@ def _able(
     model = catalog.models.get(request.model)
     defaults = model.defaults if model is not None else {}
     able: list[_Choice] = []
-    unable: list[tuple[int, MicroUsd, str, tuple[Problem, ...]]] = []
+    others: list[tuple[int, MicroUsd, str]] = []
     for offer in offers:
         problems = check(request, offer.limits, defaults=defaults)
         if problems:
-            unable.append((len(problems), offer.cost.per_image("1K"), offer.upstream, problems))
-            excluded[offer.upstream] = "; ".join(str(problem) for problem in problems)
+            unable[offer.upstream] = problems
+            others.append((len(problems), offer.cost.per_image("1K"), offer.upstream))
             continue
         resolved = resolve(request, offer.limits.size)
         unit = offer.cost.per_image(resolved.tier)
         limit = request.rules.max_price
         if limit is not None and unit > limit:
-            problem = _too_dear(unit, limit)
-            unable.append((1, unit, offer.upstream, (problem,)))
-            excluded[offer.upstream] = problem.message
+            unable[offer.upstream] = (_too_dear(unit, limit),)
+            others.append((1, unit, offer.upstream))
             continue
         load = in_flight.get(offer.upstream, 0)
         cost = cost_of(offer, resolved.tier, request.n)
         order = _position(offer, request.rules.order)
         able.append(_Choice(offer, resolved, cost, order, load))
     able.sort(key=lambda choice: choice.rank)
-    nearest = min(unable, default=None, key=lambda found: found[:3])
-    return able, () if able or nearest is None else nearest[3]
+    nearest = min(others, default=None)
+    return able, () if able or nearest is None else unable[nearest[2]]
 
 
 def _too_dear(unit: MicroUsd, limit: MicroUsd) -> Problem:

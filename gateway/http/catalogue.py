@@ -6,9 +6,11 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from gateway.app.submit import resolve
+from gateway.app.submit import in_callers_words, resolve
 from gateway.domain.errors import InvalidRequest, Problem, TaskNotFound
 from gateway.domain.money import format_micro
+from gateway.domain.routing import Route
+from gateway.domain.submission import Draft
 from gateway.http.exchange import Exchange, read_draft
 
 DAY_MS = 86_400_000
@@ -102,8 +104,17 @@ async def quote(exchange: Exchange) -> Response:
             "credits": format_micro(plan.price.hold),
             "offers": offers,
             "excluded": [
-                {"upstream": name, "reason": reason} for name, reason in plan.route.excluded
+                {"upstream": name, "reason": _reason(plan.route, name, reason, draft)}
+                for name, reason in plan.route.excluded
             ],
             "ignored_params": list(plan.ignored),
         }
     )
+
+
+def _reason(route: Route, upstream: str, reason: str, draft: Draft) -> str:
+    """Give why an upstream was left out, with fields named as the caller names them."""
+    problems = route.unable.get(upstream)
+    if problems is None:
+        return reason
+    return "; ".join(str(in_callers_words(problem, draft.field_names)) for problem in problems)

@@ -7,15 +7,11 @@ picture costs the outer gateway is exactly what the inner one charges for it.
 
 from __future__ import annotations
 
-import io
-from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-
-from PIL import Image
 
 from gateway.catalog.builtin import builtin
 from gateway.domain.money import MICRO
@@ -23,6 +19,7 @@ from gateway.embedded import EmbeddedPostgres, EmbeddedValkey
 from gateway.simulator import Simulator, SimulatorConfig, VendorConfig
 from tests.chained.cases import ALIASES
 from tests.support.engines import cloned_database
+from tests.support.pictures import PNG, PNG_DATA
 from tests.support.receivers import receiver, reply
 from tests.support.stack import Stack, Team, running_gateway
 from tests.support.wiretap import Wiretap
@@ -67,20 +64,6 @@ class Chain:
     def picture(self, kind: str, index: int) -> str:
         """Give an input picture: an address, or the picture itself."""
         return PNG_DATA if kind == "data" else f"{self.gallery}/{index}.png"
-
-
-def _png(mode: str) -> bytes:
-    out = io.BytesIO()
-    Image.new(mode, (512, 512), "teal" if mode == "RGB" else (0, 0, 0, 0)).save(out, "PNG")
-    return out.getvalue()
-
-
-def _data(content: bytes) -> str:
-    return f"data:image/png;base64,{b64encode(content).decode()}"
-
-
-PNG, MASK = _png("RGB"), _png("RGBA")
-PNG_DATA, MASK_DATA = _data(PNG), _data(MASK)
 
 
 async def running_chain(

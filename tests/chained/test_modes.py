@@ -23,13 +23,11 @@ from tests.chained.chain import (
     CREDITS,
     GOOD,
     INNER_PRICES,
-    MASK,
-    MASK_DATA,
     OUTER_PRICES,
     PER_USD,
-    PNG,
     Chain,
 )
+from tests.support.pictures import MASK, MASK_DATA, PNG
 from tests.support.stack import Team, picture_size
 from tests.support.wiretap import Sent
 
