@@ -250,7 +250,8 @@ class Fields:
         if not isinstance(value, dict):
             self._mistyped(name, "an object")
             return None
-        return Fields(value, self.reading, known, path=f"{self.path}{name}.")
+        path = f"{self.path}{name}."
+        return Fields(value, self.reading, known, path=path, from_form=self._from_form)
 
 
 def is_storable(text: str) -> bool:

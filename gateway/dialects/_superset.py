@@ -12,8 +12,8 @@ from typing import Any
 from gateway.app.dialect import Call
 from gateway.dialects import _parts
 from gateway.dialects._actions import read_action
-from gateway.dialects._fields import UNKNOWN, Fields, Reading, parse_object
-from gateway.dialects._pictures import data_url
+from gateway.dialects._fields import Fields, Reading, parse_object
+from gateway.dialects._forms import form_values
 from gateway.dialects._schemas import OPTIONS, Schema
 from gateway.dialects._waiting import read_wait
 from gateway.domain.model import Catalog, OptionRule
@@ -22,7 +22,6 @@ from gateway.domain.submission import Draft
 from gateway.domain.validation import MISSING
 
 IMAGE_FIELDS = ("image_urls", "images", "image", "img_url", "first_frame_url")
-FILE_FIELDS = ("image", "images", "image_urls", "mask")
 EDIT = "edit"
 OPTION_MAX = 256
 ECHOED = ("size", "quality", "background", "output_format")
@@ -43,38 +42,15 @@ def open_body(call: Call, reading: Reading, known: Schema, catalog: Catalog) -> 
     when the body cannot be read at all.
     """
     is_form = bool(call.form or call.files)
-    values = _form_values(call, reading) if is_form else parse_object(call.body)
+    values = form_values(call, reading, IMAGE_FIELDS) if is_form else parse_object(call.body)
     names = {**known["properties"], **_options_of(values.get("model"), catalog)}
     return Fields(values, reading, names, from_form=is_form)
-
-
-def _form_values(call: Call, reading: Reading) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name, text in call.form:
-        _put(values, name, text)
-    for file in call.files:
-        if file.name.removesuffix("[]") in FILE_FIELDS:
-            _put(values, file.name, data_url(file.content, file.content_type))
-        else:
-            message = f"A file cannot be sent as {file.name[:60]!r}."
-            reading.refuse(file.name[:60], message, UNKNOWN, "image, image[], mask")
-    return values
 
 
 def _options_of(name: object, catalog: Catalog) -> Mapping[str, OptionRule]:
     """Give the extras of a model by name; an operator's own model may have any."""
     model = catalog.models.get(catalog.aliases.get(name, "")) if isinstance(name, str) else None
     return model.limits.options if model is not None else {}
-
-
-def _put(values: dict[str, Any], name: str, value: str) -> None:
-    """Add a part; ``name[]`` and repeated picture names make a list."""
-    plain = name.removesuffix("[]")
-    if plain != name or (plain in IMAGE_FIELDS and plain in values):
-        earlier = values.get(plain, [])
-        values[plain] = [*(earlier if isinstance(earlier, list) else [earlier]), value]
-    else:
-        values[plain] = value
 
 
 def read_request(fields: Fields, catalog: Catalog) -> GenerationRequest:
