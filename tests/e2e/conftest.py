@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from gateway.embedded import EmbeddedPostgres, EmbeddedValkey
 from tests.support.engines import cloned_database, flush
-from tests.support.sdk import SdkProcess, python_of
+from tests.support.shared import Shared, shared_stack
 from tests.support.stack import CONFIGURATION, Stack, running_stack
 
 
@@ -45,25 +45,22 @@ async def module_stack(
             yield running
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(
+    tmp_path_factory: pytest.TempPathFactory,
+    postgres: EmbeddedPostgres,
+    migrated_template: str,
+    valkey: EmbeddedValkey,
+) -> AsyncIterator[Shared]:
+    """One upstream of every adapter, and a look at what each vendor was sent."""
+    folder = tmp_path_factory.mktemp("shared")
+    async with shared_stack(folder, postgres, migrated_template, valkey) as running:
+        yield running
+
+
 @pytest.fixture
 def calm_stack(module_stack: Stack) -> Iterator[Stack]:
     """The module's gateway; what a test scripted its vendors to do is forgotten afterwards."""
     yield module_stack
     for vendor in module_stack.simulator.vendors:
         module_stack.simulator.clear(vendor)
-
-
-@pytest.fixture(scope="module", params=["newest", "older"])
-def openai_process(request: pytest.FixtureRequest) -> Iterator[SdkProcess]:
-    """The OpenAI SDK, each version in turn."""
-    process = SdkProcess(python_of(request.param), "openai_calls")
-    yield process
-    process.close()
-
-
-@pytest.fixture(scope="module", params=["newest", "older"])
-def dashscope_process(request: pytest.FixtureRequest) -> Iterator[SdkProcess]:
-    """The DashScope SDK, each version in turn."""
-    process = SdkProcess(python_of(request.param), "dashscope_calls")
-    yield process
-    process.close()

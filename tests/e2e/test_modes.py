@@ -8,17 +8,16 @@ requests run at once, in one fixture.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
 import pytest
 import pytest_asyncio
 
-from gateway.embedded import EmbeddedPostgres, EmbeddedValkey
 from tests.e2e.modes import OFFERS, PALETTE, PICTURES, PRO, ROWS, WAN27, Row
 from tests.support.pictures import MASK, PNG
-from tests.support.shared import PRICE, Shared, shared_stack
+from tests.support.shared import PRICE, Shared
 from tests.support.stack import Team, picture_size
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -26,18 +25,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 ABLE = [(row, name) for row in ROWS for name in row.able]
 each_row = pytest.mark.parametrize("row", ROWS, ids=str)
 each_able = pytest.mark.parametrize(("row", "name"), ABLE, ids=[f"{r}-{n}" for r, n in ABLE])
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared(
-    tmp_path_factory: pytest.TempPathFactory,
-    postgres: EmbeddedPostgres,
-    migrated_template: str,
-    valkey: EmbeddedValkey,
-) -> AsyncIterator[Shared]:
-    folder = tmp_path_factory.mktemp("modes")
-    async with shared_stack(folder, postgres, migrated_template, valkey) as running:
-        yield running
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
