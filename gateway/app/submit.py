@@ -19,18 +19,22 @@ from gateway.app.ports import (
     NewTask,
     TaskStore,
 )
+from gateway.app.repeats import Recall
 from gateway.domain.access import Principal
 from gateway.domain.callback import CallbackSpec
 from gateway.domain.errors import (
+    InsufficientCredits,
     InvalidRequest,
     ModelNotFound,
     NoHealthyUpstream,
     Problem,
+    RepeatedCall,
     TaskIdTaken,
     Unavailable,
 )
 from gateway.domain.model import Catalog, Model
 from gateway.domain.pricing import Price, price_of
+from gateway.domain.repeats import CallMark
 from gateway.domain.request import GenerationRequest
 from gateway.domain.routing import Route, rank
 from gateway.domain.submission import Draft, PartlyRead
@@ -54,11 +58,20 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class Admission:
+    """What a create call came to: its task, ``repeated`` when an earlier call had made it."""
+
+    task: Task
+    repeated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Submit:
     """The write side of task creation."""
 
     catalog: Callable[[], Catalog]
     tasks: TaskStore
+    recall: Recall
     live: LiveTasks
     health: HealthBoard
     budgets: Budgets
@@ -148,24 +161,41 @@ class Submit:
         mask = known.pop("mask", None)
         return replace(request, images=tuple(known.values()), mask=mask), problems
 
-    async def accept(self, principal: Principal, dialect: str, draft: Draft) -> Task:
+    async def accept(
+        self, principal: Principal, dialect: str, draft: Draft, mark: CallMark | None = None
+    ) -> Admission:
         """Accept a draft: its credits are held and its task is durable when this returns.
 
-        Raises what `plan` raises, InsufficientCredits and StoreUnavailable; then nothing was
-        held.
+        A call that repeats an earlier one (by its ``mark``) is answered with that one's task,
+        however the catalogue or the balance stand by now. Raises what `plan` raises,
+        IdempotencyConflict, InsufficientCredits and StoreUnavailable; then nothing was held.
         """
+        if mark is not None and (earlier := await self.recall.earlier(principal, mark)):
+            return Admission(earlier, repeated=True)
         plan = await self.plan(draft)
         now_ms = self.clock.now_ms()
-        task = await self._accepted(principal, dialect, draft, plan, now_ms)
+        try:
+            task = await self._accepted(principal, dialect, draft, plan, now_ms, mark)
+        except (InsufficientCredits, RepeatedCall):
+            # The same call may have been accepted meanwhile, and taken the last credits.
+            if mark is not None and (earlier := await self.recall.earlier(principal, mark)):
+                return Admission(earlier, repeated=True)
+            raise
         try:
             await self.live.enqueue(task, now_ms)
         except Unavailable:
             # Postgres has it; the sweeper indexes it when Valkey is back.
             log.warning("enqueue_failed", task_id=task.id)
-        return task
+        return Admission(task)
 
     async def _accepted(
-        self, principal: Principal, dialect: str, draft: Draft, plan: Plan, now_ms: int
+        self,
+        principal: Principal,
+        dialect: str,
+        draft: Draft,
+        plan: Plan,
+        now_ms: int,
+        mark: CallMark | None,
     ) -> Task:
         """Store the task under an id that nobody has; the printed formats are short on entropy."""
         tries_left = ID_TRIES
@@ -173,7 +203,7 @@ class Submit:
             task = self._task(principal, dialect, draft, plan, now_ms)
             tries_left -= 1
             try:
-                await self.tasks.accept(NewTask(task, plan.request, draft.callback))
+                await self.tasks.accept(NewTask(task, plan.request, draft.callback, mark))
             except TaskIdTaken:
                 if not tries_left:
                     raise

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from gateway.app.ports import AssetStore, Clock, LiveTasks, TaskStore
+from gateway.app.ports import AssetStore, Clock, LiveTasks, Repeats, TaskStore
 from gateway.domain.task import Outcome, Task
 
 log = structlog.get_logger(__name__)
@@ -17,6 +17,7 @@ PAGE = 1_000
 # A task whose submit may be under way right now: its worker re-asserts its lease first.
 INTENT_GRACE_MS = 10_000
 EXPIRE_MAX = 200
+KEYS_MAX = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class Sweep:
     tasks: TaskStore
     live: LiveTasks
     assets: AssetStore
+    repeats: Repeats
     clock: Clock
     alone: Callable[[], AbstractAsyncContextManager[bool]]
 
@@ -48,9 +50,15 @@ class Sweep:
         return added
 
     async def expire(self) -> int:
-        """Delete expired pictures of our own, a batch at a time; gives how many."""
+        """Delete expired pictures of our own and old Idempotency-Keys, a batch at a time.
+
+        Gives how many.
+        """
         async with self.alone() as mine:
-            return await self.assets.expire(EXPIRE_MAX) if mine else 0
+            if not mine:
+                return 0
+            keys = await self.repeats.forget(KEYS_MAX)
+            return keys + await self.assets.expire(EXPIRE_MAX)
 
     async def _index(self, page: Sequence[Task]) -> int:
         now_ms = self.clock.now_ms()

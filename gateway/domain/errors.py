@@ -24,6 +24,7 @@ GatewayError
 ├── WaitExpired                 504  a synchronous wait ended; the task goes on
 ├── UpstreamError               an upstream refused, failed or vanished; ``blame`` decides
 ├── TaskIdTaken                 a new task's id is in use already; make another
+├── RepeatedCall                a call's Idempotency-Key is in use already; see its task
 ├── StaleFence                  another worker moved the task on; drop what you hold
 └── ConfigError                 the operator's configuration is not usable
 """
@@ -33,6 +34,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
+
+from gateway.domain.repeats import EarlierCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +262,17 @@ class TaskIdTaken(GatewayError):
     """A task with this id exists already."""
 
     code = "task_id_taken"
+
+
+class RepeatedCall(GatewayError):
+    """An earlier call was accepted under the same Idempotency-Key."""
+
+    code = "repeated_call"
+
+    def __init__(self, earlier: EarlierCall) -> None:
+        """Take what the earlier call was."""
+        super().__init__()
+        self.earlier = earlier
 
 
 class StaleFence(GatewayError):

@@ -15,6 +15,7 @@ from gateway.domain.request import ResultFormat
 from gateway.domain.submission import Draft
 from gateway.domain.task import Task, TaskStatus
 from gateway.http.exchange import Exchange, read_draft
+from gateway.http.repeats import key_of, mark_of
 from gateway.http.replies import encode, error_response, to_response
 from gateway.http.uploads import with_uploads
 
@@ -29,9 +30,14 @@ async def create(exchange: Exchange) -> Response:
     buy a second one.
     """
     core, dialect, call = exchange.core, exchange.dialect, exchange.call
+    key = key_of(exchange)
     draft = await with_uploads(exchange, await read_draft(exchange))
-    task = await core.submit.accept(exchange.principal, dialect.name, draft)
+    mark = mark_of(exchange, draft, key)
+    admission = await core.submit.accept(exchange.principal, dialect.name, draft, mark)
+    task = admission.task
     headers = {"x-task-id": task.id}
+    if admission.repeated:
+        headers["idempotent-replayed"] = "true"
     if task.ignored:
         headers["x-ignored-params"] = ", ".join(task.ignored)
     wait = wait_for(

@@ -7,9 +7,20 @@ from typing import Any
 
 from gateway.app.core import Core
 from gateway.app.dialect import Operation
+from gateway.domain.repeats import KEY_CHARS_MAX
 from gateway.http.mount import Mounted, mounted
+from gateway.http.repeats import KEY_HEADER
 
 _ERROR = {"schema": {"type": "object"}}
+
+
+_KEY_PARAMETER: dict[str, Any] = {
+    "name": KEY_HEADER,
+    "in": "header",
+    "required": False,
+    "description": "The same call under the same key within 24 hours is the same task.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": KEY_CHARS_MAX},
+}
 
 
 def document(base: dict[str, Any], core: Core) -> dict[str, Any]:
@@ -53,7 +64,8 @@ def _parameters(entry: Mounted) -> list[dict[str, Any]]:
         {"name": name, "in": "query", "required": False, "schema": {"type": "string"}}
         for name in entry.route.query_parameters
     ]
-    return in_path + in_query
+    in_header = [_KEY_PARAMETER] if entry.route.operation is Operation.CREATE else []
+    return in_path + in_query + in_header
 
 
 def _responses(entry: Mounted) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from gateway.app.dialect import View
 from gateway.app.pictures import Pictures
 from gateway.app.ports import AssetStore, UpstreamAdapter
 from gateway.app.query import Query
+from gateway.app.repeats import Recall
 from gateway.app.results import ResultKeeper
 from gateway.app.submit import Submit
 from gateway.app.sweep import Sweep
@@ -41,6 +42,7 @@ from gateway.stores.postgres.engine import make_engine
 from gateway.stores.postgres.keys import PostgresKeys
 from gateway.stores.postgres.ledger import PostgresLedger
 from gateway.stores.postgres.outbox import PostgresOutbox
+from gateway.stores.postgres.repeats import PostgresRepeats
 from gateway.stores.postgres.tasks import PostgresTasks
 from gateway.stores.postgres.usage import PostgresUsage
 from gateway.stores.valkey.budgets import UpstreamLimits, ValkeyBudgets
@@ -172,6 +174,7 @@ async def open_gateway(
             settings=settings,
             configuration=configuration,
             books=books,
+            repeats=PostgresRepeats(books.database, clock),
             usage=PostgresUsage(engine),
             valkey=valkey,
             live=live,
@@ -191,6 +194,7 @@ class _Parts:
     settings: Settings
     configuration: Configuration
     books: Books
+    repeats: PostgresRepeats
     usage: PostgresUsage
     valkey: Valkey
     live: ValkeyLiveTasks
@@ -225,6 +229,7 @@ def _gateway(parts: _Parts, stack: AsyncExitStack) -> Gateway:
             parts.books.tasks,
             parts.live,
             parts.assets,
+            parts.repeats,
             parts.clock,
             lambda: parts.books.database.exclusively("sweep"),
         ),
@@ -259,6 +264,7 @@ def _core(parts: _Parts, query: Query, advance: Advance) -> Core:
         submit=Submit(
             catalog=parts.catalog,
             tasks=parts.books.tasks,
+            recall=Recall(parts.repeats, parts.books.tasks),
             live=parts.live,
             health=parts.health,
             budgets=parts.budgets,

@@ -38,7 +38,14 @@ DOCS = ROOT / "docs"
 PAGES = sorted([ROOT / "README.md", ROOT / "deploy" / "README.md", *DOCS.rglob("*.md")])
 OPERATORS_TABLES = {"credits", "upstreams", "models"}
 # Errors of the inside and of the command line, which no caller of the API ever gets.
-NEVER_ANSWERED = {"TaskIdTaken", "StaleFence", "ConfigError", "NotFound", "NameTaken"}
+NEVER_ANSWERED = {
+    "TaskIdTaken",
+    "RepeatedCall",
+    "StaleFence",
+    "ConfigError",
+    "NotFound",
+    "NameTaken",
+}
 
 _FENCE = re.compile(r"^( *)```([\w-]*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]\[]*\]\(([^)\s]+)\)")

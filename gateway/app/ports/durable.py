@@ -10,17 +10,22 @@ from gateway.domain.access import Principal, Team
 from gateway.domain.callback import Callback, CallbackSpec, TryResult
 from gateway.domain.ledger import Transfer
 from gateway.domain.money import MicroCredits, MicroUsd
+from gateway.domain.repeats import CallMark, EarlierCall
 from gateway.domain.request import GenerationRequest
 from gateway.domain.task import Attempt, Ending, Task
 
 
 @dataclass(frozen=True, slots=True)
 class NewTask:
-    """A priced task about to be accepted; ``request`` is stored whole beside it."""
+    """A priced task about to be accepted; ``request`` is stored whole beside it.
+
+    ``mark`` is what a repetition of the call will be recognised by.
+    """
 
     task: Task
     request: GenerationRequest
     callback: CallbackSpec | None = None
+    mark: CallMark | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,8 @@ class TaskStore(Protocol):
     async def accept(self, new: NewTask) -> None:
         """Hold the credits and insert the task, in one transaction shared by concurrent calls.
 
-        Raises InsufficientCredits; then nothing was written.
+        Raises InsufficientCredits, TaskIdTaken, and RepeatedCall when the Idempotency-Key is in
+        use: of calls at once, in any process, one is accepted. Then nothing was written.
         """
         ...
 
@@ -107,6 +113,21 @@ class TaskStore(Protocol):
 
     async def unfinished(self, after_id: str, limit: int) -> Sequence[Task]:
         """Give non-terminal tasks with an id greater than ``after_id``, in id order."""
+        ...
+
+
+class Repeats(Protocol):
+    """What earlier create calls are recognised by; `TaskStore.accept` writes it.
+
+    All methods raise StoreUnavailable while Postgres is away.
+    """
+
+    async def under_key(self, team_id: str, scope: str, key: str) -> EarlierCall | None:
+        """Give the first call under an Idempotency-Key; None when there was none in 24 hours."""
+        ...
+
+    async def forget(self, limit: int) -> int:
+        """Forget at most ``limit`` marks that are too old to count; gives how many."""
         ...
 
 

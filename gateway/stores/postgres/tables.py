@@ -174,6 +174,18 @@ usage = Table(
     Index("usage_by_time", "finished_ms"),
 )
 
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("team_id", Word, primary_key=True),
+    Column("scope", Word, primary_key=True),
+    Column("key", Word, primary_key=True),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("task_id", Word, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Index("idempotency_keys_age", "created_ms"),
+)
+
 callbacks = Table(
     "callbacks",
     metadata,

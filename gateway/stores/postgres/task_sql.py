@@ -34,21 +34,30 @@ def _write_attempts(parameter: str, winners: str) -> str:
 
 
 # Holds credits and inserts tasks for all teams whose whole sum fits; says for each item whether it
-# was held, what its team had available, and whether its id was taken (by the same task, or not).
+# was held, what its team had available, whether its id was taken (by the same task, or not), and
+# the earlier call under its Idempotency-Key. A key that another statement stores meanwhile is a
+# unique violation, and nothing of this one is kept.
 ACCEPT = """
 WITH item AS MATERIALIZED (
     SELECT i.*, t.id IS NOT NULL AS taken,
-        coalesce(t.created_ms = i.created_ms AND t.team_id = i.team_id, false) AS same
+        coalesce(t.created_ms = i.created_ms AND t.team_id = i.team_id, false) AS same,
+        k.task_id AS first_id, k.fingerprint AS first_fingerprint
     FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[],
         $7::bigint[], $8::bigint[], $9::text[], $10::text[], $11::bytea[], $12::bytea[],
-        $13::uuid[])
+        $13::uuid[], $14::text[], $15::text[], $16::bytea[])
         AS i(id, team_id, key_id, dialect, model, created_ms, deadline_ms, hold, callback_url,
-            callback_events, doc, request, hold_id)
+            callback_events, doc, request, hold_id, scope, key, fingerprint)
     LEFT JOIN LATERAL (
         SELECT id, created_ms, team_id FROM tasks WHERE id = i.id LIMIT 1
     ) t ON true
+    LEFT JOIN LATERAL (
+        SELECT task_id, fingerprint FROM idempotency_keys
+        WHERE team_id = i.team_id AND scope = i.scope AND key = i.key LIMIT 1
+    ) k ON true
+), fresh AS MATERIALIZED (
+    SELECT * FROM item WHERE NOT taken AND first_id IS NULL
 ), need AS MATERIALIZED (
-    SELECT team_id, sum(hold) AS amount FROM item WHERE NOT taken GROUP BY team_id
+    SELECT team_id, sum(hold) AS amount FROM fresh GROUP BY team_id
 ), locked AS MATERIALIZED (
     SELECT a.team_id, a.available FROM (SELECT team_id FROM need ORDER BY team_id) n
     CROSS JOIN LATERAL (
@@ -61,7 +70,7 @@ WITH item AS MATERIALIZED (
     WHERE a.team_id = need.team_id AND a.balance - a.held >= need.amount
     RETURNING a.team_id
 ), fitting AS MATERIALIZED (
-    SELECT item.* FROM item JOIN moved ON moved.team_id = item.team_id WHERE NOT taken
+    SELECT fresh.* FROM fresh JOIN moved ON moved.team_id = fresh.team_id
 ), task AS (
     INSERT INTO tasks (id, team_id, key_id, dialect, model, status, fence, created_ms,
         deadline_ms, hold, callback_url, callback_events, doc, request)
@@ -71,9 +80,12 @@ WITH item AS MATERIALIZED (
 ), held AS (
     INSERT INTO transfers (id, kind, team_id, amount, task_id, created_ms)
     SELECT hold_id, 'hold', team_id, hold, id, created_ms FROM fitting
+), keyed AS (
+    INSERT INTO idempotency_keys (team_id, scope, key, fingerprint, task_id, created_ms)
+    SELECT team_id, scope, key, fingerprint, id, created_ms FROM fitting WHERE key IS NOT NULL
 )
-SELECT item.id, item.taken, item.same, fitting.id IS NOT NULL AS held,
-    coalesce(locked.available, 0) AS available
+SELECT item.id, item.taken, item.same, item.first_id, item.first_fingerprint,
+    fitting.id IS NOT NULL AS held, coalesce(locked.available, 0) AS available
 FROM item
 LEFT JOIN fitting ON fitting.id = item.id
 LEFT JOIN locked ON locked.team_id = item.team_id

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,8 +10,7 @@ import asyncpg
 from gateway.app.ports import NewTask, Settlement, TaskFilter, TaskPage
 from gateway.domain.errors import (
     InsufficientCredits,
-    InvalidRequest,
-    Problem,
+    RepeatedCall,
     StaleFence,
     StoreUnavailable,
     TaskIdTaken,
@@ -22,6 +19,7 @@ from gateway.domain.errors import (
 from gateway.domain.ledger import TransferKind, resolution_id, transfer_id
 from gateway.domain.machine import apply
 from gateway.domain.money import MICRO_MAX, MicroCredits, format_micro
+from gateway.domain.repeats import CallMark, EarlierCall
 from gateway.domain.request import GenerationRequest
 from gateway.domain.steps import Settled
 from gateway.domain.task import Attempt, Outcome, Task
@@ -36,6 +34,7 @@ from gateway.stores.postgres.codec import (
     encode,
     plain,
 )
+from gateway.stores.postgres.cursors import cursor_of, read_cursor
 from gateway.stores.postgres.database import Database
 from gateway.stores.postgres.outbox import callback_id
 
@@ -49,6 +48,7 @@ class EncodedTask:
     callback_events: str | None
     doc: bytes
     request: bytes
+    mark: CallMark | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +96,8 @@ class PostgresTasks:
     async def accept(self, new: NewTask) -> None:
         """Hold the credits and insert the task, in one transaction shared by concurrent calls.
 
-        Raises InsufficientCredits and TaskIdTaken: then nothing was written. StoreUnavailable
-        means the same, unless it is a ConnectionLost.
+        Raises InsufficientCredits, TaskIdTaken and RepeatedCall: then nothing was written.
+        StoreUnavailable means the same, unless it is a ConnectionLost.
         """
         await self._accepts.submit(encoded(new))
 
@@ -115,7 +115,7 @@ class PostgresTasks:
         except asyncpg.UniqueViolationError:
             if len(batch) > 1:
                 raise
-            # The id was taken while the statement ran: now it shows, and so does by whom.
+            # The id or the key was taken while the statement ran: now it shows, and by whom.
             rows = await self._db.write(sql.ACCEPT, *_accept_columns(batch))
         verdicts = {row["id"]: _verdict(row, again=again) for row in rows}
         crowded = _of_crowded_teams(
@@ -248,14 +248,14 @@ class PostgresTasks:
             MICRO_MAX if where.until_ms is None else where.until_ms,
             _plain(where.task_id),
         )
-        after = _read_cursor(cursor) if cursor else (MICRO_MAX, "")
+        after = read_cursor(cursor) if cursor else (MICRO_MAX, "")
         rows = await self._db.read(sql.PAGE, *filters, *after, offset or 0, limit + 1)
         total = None
         if offset is not None:
             total = (await self._db.read(sql.COUNT, *filters))[0]["count"]
         tasks = tuple(decode_task(row["doc"]) for row in rows[:limit])
         more = len(rows) > limit and tasks
-        return TaskPage(tasks, _cursor(tasks[-1]) if more else None, total)
+        return TaskPage(tasks, cursor_of(tasks[-1]) if more else None, total)
 
     async def unfinished(self, after_id: str, limit: int) -> Sequence[Task]:
         """Give non-terminal tasks with an id greater than ``after_id``, in id order."""
@@ -283,13 +283,15 @@ def encoded(new: NewTask) -> EncodedTask:
     url = events = None
     if new.callback is not None:
         url, events = plain(new.callback.url), ",".join(new.callback.events)
-    return EncodedTask(new.task, url, events, encode(new.task), encode(new.request))
+    return EncodedTask(new.task, url, events, encode(new.task), encode(new.request), new.mark)
 
 
 def _verdict(row: asyncpg.Record, *, again: bool) -> Exception | None:
     """Read one row of ACCEPT. A repetition after a lost answer finds its own task: accepted."""
     if row["held"] or (again and row["same"]):
         return None
+    if row["first_id"] is not None:
+        return RepeatedCall(EarlierCall(row["first_id"], row["first_fingerprint"]))
     return TaskIdTaken() if row["taken"] else _Short(row["available"])
 
 
@@ -301,6 +303,7 @@ def _named(verdict: Exception | None, task: Task) -> Exception | None:
             f"{format_micro(verdict.available)} are available."
         )
     if isinstance(verdict, asyncpg.UniqueViolationError):
+        # Of the id or of the key: another try under another id sees which.
         return TaskIdTaken()
     return verdict
 
@@ -313,6 +316,7 @@ def _of_crowded_teams(short: list[EncodedTask]) -> list[EncodedTask]:
 
 def _accept_columns(batch: list[EncodedTask]) -> tuple[object, ...]:
     tasks = [new.task for new in batch]
+    marks = [new.mark for new in batch]
     return (
         [task.id for task in tasks],
         [task.team_id for task in tasks],
@@ -327,6 +331,9 @@ def _accept_columns(batch: list[EncodedTask]) -> tuple[object, ...]:
         [new.doc for new in batch],
         [new.request for new in batch],
         [transfer_id(task.id, TransferKind.HOLD) for task in tasks],
+        [mark and mark.scope for mark in marks],
+        [mark and mark.key for mark in marks],
+        [mark and mark.fingerprint for mark in marks],
     )
 
 
@@ -377,20 +384,3 @@ def _weight(write: _Write) -> int:
 
 def _plain(text: str | None) -> str | None:
     return None if text is None else plain(text)
-
-
-def _cursor(last: Task) -> str:
-    return base64.urlsafe_b64encode(f"{last.created_ms}:{last.id}".encode()).decode()
-
-
-def _read_cursor(cursor: str) -> tuple[int, str]:
-    try:
-        text = base64.b64decode(cursor.encode(), altchars=b"-_", validate=True).decode()
-        created, colon, task_id = text.partition(":")
-        created_ms = int(created)
-        if not colon or not 0 <= created_ms <= MICRO_MAX or "\x00" in task_id:
-            raise ValueError(cursor)
-    except (ValueError, binascii.Error):
-        message = "The cursor is not one that this list gave out."
-        raise InvalidRequest(Problem("cursor", message)) from None
-    return created_ms, task_id
