@@ -45,7 +45,9 @@ def test_a_mistyped_character_is_noticed(place):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "sk-igw-", "sk-proj-abc", new_key_text() + "\n", new_key_text()[:-1], "é" * 43]
+    "text",
+    ["", "sk-igw-", "sk-proj-abc", new_key_text() + "\n", new_key_text()[:-1], "é" * 43],
+    ids=["empty", "prefix", "stranger", "newline", "short", "letters"],
 )
 def test_what_is_no_key_is_noticed(text):
     assert not is_key_text(text)
