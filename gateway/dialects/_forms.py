@@ -78,7 +78,9 @@ def _with(holder: Any, keys: Sequence[str], value: str) -> Any:
         return [*items, value]
     if not rest[0]:
         raise ValueError("a list in a list")
-    # An object is complete when one of its keys comes again.
-    if items and isinstance(items[-1], dict) and rest[0] not in items[-1]:
-        return [*items[:-1], _with(items[-1], rest, value)]
+    # The SDKs send all values of one key, then all of the next: each goes to the first object
+    # that has none yet.
+    for index, item in enumerate(items):
+        if isinstance(item, dict) and rest[0] not in item:
+            return [*items[:index], _with(item, rest, value), *items[index + 1 :]]
     return [*items, _with(None, rest, value)]

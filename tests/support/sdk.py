@@ -1,4 +1,4 @@
-"""Official SDKs in processes of their own: the newest versions here, older ones beside us."""
+"""Official SDKs in processes of their own: the newest versions and older ones, side by side."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
+from tests.support.stack import Stack, Team
 
 ROOT = Path(__file__).parents[2]
 OLD_PYTHON = ROOT / ".venv-old-sdks" / "bin" / "python"
@@ -20,31 +22,25 @@ ANSWER_S = 60.0
 FOREIGN = ("OPENAI_", "DASHSCOPE_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 
-class Raised(Exception):
-    """The SDK raised; the facts of its exception are attributes and keys of ``facts``."""
+class SdkRaised(Exception):
+    """The SDK raised; ``facts`` is what a program can read off its exception."""
 
     def __init__(self, facts: dict[str, Any]) -> None:
         super().__init__(f"{facts['class']}: {facts['text']}")
         self.facts = facts
 
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self.facts[name]
-        except KeyError:
-            raise AttributeError(name) from None
-
 
 class SdkProcess:
-    """One interpreter running one script of ``tests/sdk``."""
+    """One interpreter running one script of ``tests/sdk``, one call at a time."""
 
-    def __init__(self, python: str | Path, script: str) -> None:
+    def __init__(self, python: Path, script: str) -> None:
         environment = {
             name: value
             for name, value in os.environ.items()
             if not name.upper().startswith(FOREIGN)
         }
         self._process = subprocess.Popen(
-            [str(python), "-m", f"tests.sdk.{script}"],
+            [python, "-m", f"tests.sdk.{script}"],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -53,7 +49,7 @@ class SdkProcess:
         )
 
     async def call(self, name: str, **arguments: Any) -> Any:
-        """Give the function's result. Raises Raised, TimeoutError after ANSWER_S."""
+        """Give what the script's function gives. Raises SdkRaised, TimeoutError after ANSWER_S."""
         asked = json.dumps({"name": name, "arguments": arguments})
         try:
             async with asyncio.timeout(ANSWER_S):
@@ -63,7 +59,7 @@ class SdkProcess:
             raise
         told = json.loads(line)
         if "raised" in told:
-            raise Raised(told["raised"])
+            raise SdkRaised(told["raised"])
         return told["answer"]
 
     def _exchange(self, line: str) -> str:
@@ -79,30 +75,66 @@ class SdkProcess:
 
 
 @dataclass(frozen=True)
-class Sdk:
-    """An SDK process as one caller uses it: with an address and a key."""
+class Callers:
+    """One team per version of an SDK; a call is made by all of them at once."""
 
-    process: SdkProcess
+    processes: Sequence[SdkProcess]
     base_url: str
-    api_key: str
+    teams: Sequence[Team]
 
     async def call(
-        self, name: str, *, options: dict[str, Any] | None = None, **arguments: Any
-    ) -> Any:
-        """Call a method of the SDK; ``options`` are its client's."""
-        return await self.process.call(
-            name,
-            base_url=self.base_url,
-            api_key=self.api_key,
-            options=options or {},
-            arguments=arguments,
+        self, name: str, *, options: Mapping[str, Any] | None = None, **arguments: Any
+    ) -> list[Any]:
+        """Call a method of the SDK; gives each version's answer, newest first.
+
+        ``options`` are the client's. Raises SdkRaised.
+        """
+        return await asyncio.gather(
+            *(
+                process.call(
+                    name,
+                    base_url=self.base_url,
+                    api_key=team.key,
+                    options=dict(options or {}),
+                    arguments=arguments,
+                )
+                for process, team in zip(self.processes, self.teams, strict=True)
+            )
         )
 
+    async def refused(
+        self, name: str, *, options: Mapping[str, Any] | None = None, **arguments: Any
+    ) -> list[dict[str, Any]]:
+        """Make a call that every version raises for; gives the facts of the exceptions."""
+        pairs = zip(self.processes, self.teams, strict=True)
+        alone = [Callers([process], self.base_url, [team]) for process, team in pairs]
+        calls = [caller.call(name, options=options, **arguments) for caller in alone]
+        found = await asyncio.gather(*calls, return_exceptions=True)
+        assert [item for item in found if not isinstance(item, SdkRaised)] == []
+        return [item.facts for item in found if isinstance(item, SdkRaised)]
 
-def python_of(age: str) -> Path:
-    """Give the interpreter with the ``newest`` or the ``older`` SDKs; skips when it is missing."""
-    if age == "newest":
-        return Path(sys.executable)
-    if not OLD_PYTHON.exists():
-        pytest.skip("no .venv-old-sdks; `make test` makes it")
-    return OLD_PYTHON
+
+@dataclass(frozen=True)
+class Sdks:
+    """An SDK in every version there is here."""
+
+    processes: Sequence[SdkProcess]
+    stack: Stack
+
+    async def callers(self, prefix: str, *, credits: int = 100, wrong_key: bool = False) -> Callers:
+        """Give one new team per version, calling under ``prefix``."""
+        teams = [await self.stack.team(credits) for _ in self.processes]
+        if wrong_key:
+            teams = [Team(team.id, team.name, "sk-igw-wrong", "") for team in teams]
+        return Callers(self.processes, self.stack.url + prefix, teams)
+
+
+@contextmanager
+def sdk_processes(script: str) -> Iterator[list[SdkProcess]]:
+    """Run a script with the newest SDK, and with the older one where it is installed."""
+    pythons = [Path(sys.executable), *([OLD_PYTHON] if OLD_PYTHON.exists() else [])]
+    with ExitStack() as stack:
+        processes = [SdkProcess(python, script) for python in pythons]
+        for process in processes:
+            stack.callback(process.close)
+        yield processes
