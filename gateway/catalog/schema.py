@@ -8,19 +8,31 @@ Field names are those of the unified call (`POST /v1/images/generations`).
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import Any
 
 from gateway.catalog.limits import MEDIA_TYPES, widest
-from gateway.domain.model import Catalog, Feature, ImageRule, Limits, Model, OptionRule, parse_size
+from gateway.domain.model import (
+    Catalog,
+    Feature,
+    ImageRule,
+    Limits,
+    Model,
+    OptionRule,
+    SizeRule,
+    parse_size,
+)
 from gateway.domain.money import format_micro
-from gateway.domain.request import TIER_SIDES, Mode, Size
-from gateway.domain.sizes import legal_sizes, tiers_of
+from gateway.domain.request import TIER_SIDES, GenerationRequest, Mode, Size
+from gateway.domain.sizes import legal_sizes, size_problems, tiers_of
 
 Json = dict[str, Any]
 
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 SIZE_PATTERN = r"[1-9][0-9]{1,4} ?[xX*×] ?[1-9][0-9]{1,4}"
 RATIO_PATTERN = r"^[1-9][0-9]{0,4}:[1-9][0-9]{0,4}$"
+
+USUAL_RATIOS = ("1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3")
 
 _SWITCHES = {
     Feature.WATERMARK: ("watermark", "Whether to mark the picture as generated."),
@@ -88,6 +100,23 @@ def tiers_made(limits: Limits) -> list[str]:
     return [tier for tier in TIER_SIDES if tier in named]
 
 
+def ratios_made(rule: SizeRule) -> list[str]:
+    """Give the aspect ratios that may be asked for; empty where any within the bounds may.
+
+    Where sizes are enumerated, the usual ratios that one of them has, else their exact ones.
+    """
+    if rule.ratios or not rule.choices or tiers_of(rule, plain=True):
+        return list(rule.ratios)
+    sizes = [size for text in rule.choices if (size := parse_size(text))]
+    exact = [Fraction(size.width, size.height) for size in sizes]
+    usual = [word for word in USUAL_RATIOS if _is_made(word, rule)]
+    return usual or [f"{ratio.numerator}:{ratio.denominator}" for ratio in exact]
+
+
+def _is_made(ratio: str, rule: SizeRule) -> bool:
+    return not any(size_problems(GenerationRequest("", aspect_ratio=ratio), rule))
+
+
 def limits_view(limits: Limits) -> Json:
     """Give limits as JSON: numbers for programs, and the legal sizes in words."""
     rule, images, count = limits.size, limits.images, limits.count
@@ -100,13 +129,15 @@ def limits_view(limits: Limits) -> Json:
             "legal": legal_sizes(rule, plain=True),
             "tiers": list(rule.tiers),
             "tiers_text_only": list(rule.tiers_plain),
-            "aspect_ratios": list(rule.ratios),
+            "aspect_ratios": ratios_made(rule),
             "choices": list(rule.choices),
             "suggested": list(rule.suggested),
             "pixels_min": rule.pixels_min,
             "pixels_max": rule.pixels_max,
+            "pixels_max_text_only": rule.pixels_max_plain,
             "side_min": rule.side_min,
             "side_max": rule.side_max,
+            "side_multiple": rule.side_multiple,
             "ratio_max": rule.ratio_max,
         },
         "images": {
@@ -181,8 +212,9 @@ def _size_schemas(limits: Limits) -> Json:
     else:
         size["pattern"] = f"^({'|'.join([*words, SIZE_PATTERN])})$"
         size["examples"] = list(rule.suggested) or [rule.default]
+    ratios = ratios_made(rule)
     ratio: Json = {"type": "string"}
-    ratio |= {"enum": list(rule.ratios)} if rule.ratios else {"pattern": RATIO_PATTERN}
+    ratio |= {"enum": ratios} if ratios else {"pattern": RATIO_PATTERN}
     found = {"size": size, "aspect_ratio": ratio}
     if tiers:
         found["resolution"] = {"type": "string", "enum": tiers}
