@@ -47,7 +47,7 @@ class Recall:
         TaskNotFound when its task is not kept any more.
         """
         if mark.key is None:
-            return None
+            return await self._of_retry(principal, mark)
         earlier = await self.repeats.under_key(principal.team_id, mark.scope, mark.key)
         if earlier is None:
             return None
@@ -57,6 +57,13 @@ class Recall:
         if task is None:
             raise TaskNotFound(f"Task {earlier.task_id} of this key is not kept any more.")
         return task
+
+    async def _of_retry(self, principal: Principal, mark: CallMark) -> Task | None:
+        """Give the task of an SDK's earlier try; a first try is a new call."""
+        if not mark.retries:
+            return None
+        found = await self.repeats.of_retry(principal.key_id, mark.fingerprint, mark.retries)
+        return None if found is None else await self.tasks.get(found)
 
 
 def _said(value: Any) -> Any:

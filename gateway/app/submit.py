@@ -178,9 +178,12 @@ class Submit:
             task = await self._accepted(principal, dialect, draft, plan, now_ms, mark)
         except (InsufficientCredits, RepeatedCall):
             # The same call may have been accepted meanwhile, and taken the last credits.
-            if mark is not None and (earlier := await self.recall.earlier(principal, mark)):
-                return Admission(earlier, repeated=True)
-            raise
+            if mark is None or mark.key is None:
+                raise
+            earlier = await self.recall.earlier(principal, mark)
+            if earlier is None:
+                raise
+            return Admission(earlier, repeated=True)
         try:
             await self.live.enqueue(task, now_ms)
         except Unavailable:

@@ -15,7 +15,7 @@ from gateway.domain.request import ResultFormat
 from gateway.domain.submission import Draft
 from gateway.domain.task import Task, TaskStatus
 from gateway.http.exchange import Exchange, read_draft
-from gateway.http.repeats import key_of, mark_of
+from gateway.http.repeats import key_of, mark_of, should_retry
 from gateway.http.replies import encode, error_response, to_response
 from gateway.http.uploads import with_uploads
 
@@ -27,7 +27,7 @@ async def create(exchange: Exchange) -> Response:
     """Accept the call, then answer as the caller can read it.
 
     Every error after the hold says ``x-should-retry: false``: the task exists, a retry would
-    buy a second one.
+    buy a second one. Only the end of a wait may say true, where a retry goes on waiting.
     """
     core, dialect, call = exchange.core, exchange.dialect, exchange.call
     key = key_of(exchange)
@@ -36,7 +36,7 @@ async def create(exchange: Exchange) -> Response:
     admission = await core.submit.accept(exchange.principal, dialect.name, draft, mark)
     task = admission.task
     headers = {"x-task-id": task.id}
-    if admission.repeated:
+    if admission.repeated and key is not None:
         headers["idempotent-replayed"] = "true"
     if task.ignored:
         headers["x-ignored-params"] = ", ".join(task.ignored)
@@ -66,6 +66,8 @@ async def create(exchange: Exchange) -> Response:
     except GatewayError as error:
         response = error_response(dialect, error, exchange.view)
         response.headers.update({**headers, **NO_RETRY})
+        if isinstance(error, WaitExpired):
+            response.headers.update(should_retry(mark, task, core.clock.now_ms()))
         return response
 
 

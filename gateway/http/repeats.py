@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 from gateway.app.repeats import fingerprint
 from gateway.domain.errors import InvalidRequest, Problem
 from gateway.domain.repeats import KEY_CHARS_MAX, CallMark
 from gateway.domain.submission import Draft
+from gateway.domain.task import Task
 from gateway.http.exchange import Exchange
 
 KEY_HEADER = "Idempotency-Key"
+COUNT_HEADER = "x-stainless-retry-count"
+_COUNT = re.compile(r"[0-9]{1,4}\Z")
 
 
 def key_of(exchange: Exchange) -> str | None:
@@ -24,9 +29,18 @@ def key_of(exchange: Exchange) -> str | None:
 def mark_of(exchange: Exchange, draft: Draft, key: str | None) -> CallMark | None:
     """Give what a repetition of this call would be recognised by; None when by nothing.
 
-    The scope is the dialect's route: the same one with and without the dialect's prefix.
+    The scope is the dialect's route: the same one with and without the dialect's prefix. With
+    an Idempotency-Key an SDK's count means nothing.
     """
-    if key is None:
+    count = exchange.call.headers.get(COUNT_HEADER, "")
+    retries = int(count) if key is None and _COUNT.match(count) else None
+    if key is None and retries is None:
         return None
     scope = f"{exchange.dialect.name} {exchange.route.path}"
-    return CallMark(scope, fingerprint(draft, scope), key)
+    return CallMark(scope, fingerprint(draft, scope), key, retries)
+
+
+def should_retry(mark: CallMark | None, task: Task, now_ms: int) -> dict[str, str]:
+    """Give the header that tells an SDK whether sending the call again finds this task."""
+    attaches = mark is not None and mark.attaches(task.created_ms, now_ms)
+    return {"x-should-retry": "true" if attaches else "false"}

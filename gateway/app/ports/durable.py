@@ -126,6 +126,14 @@ class Repeats(Protocol):
         """Give the first call under an Idempotency-Key; None when there was none in 24 hours."""
         ...
 
+    async def of_retry(self, key_id: str, fingerprint: bytes, retries: int) -> str | None:
+        """Give the task that an earlier try of an SDK's call made, at most 11 minutes ago.
+
+        The newest one that no try with this number was given yet: of two equal calls that were
+        both cut off, each finds its own.
+        """
+        ...
+
     async def forget(self, limit: int) -> int:
         """Forget at most ``limit`` marks that are too old to count; gives how many."""
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.app.ports import Clock
-from gateway.domain.repeats import KEY_TTL_MS, EarlierCall
+from gateway.domain.repeats import KEY_TTL_MS, RETRY_TTL_MS, EarlierCall
 from gateway.stores.postgres.database import Database
 
 EARLIER = """
@@ -14,6 +14,22 @@ WHERE team_id = $1 AND scope = $2 AND key = $3
 FORGET_ONE = """
 DELETE FROM idempotency_keys
 WHERE team_id = $1 AND scope = $2 AND key = $3 AND created_ms <= $4
+"""
+
+# Two tries at once take two tasks; one that finds only locked rows makes a task of its own.
+RETRIED = """
+UPDATE sdk_calls SET retries = $3 WHERE task_id = (
+    SELECT task_id FROM sdk_calls
+    WHERE key_id = $1 AND fingerprint = $2 AND retries < $3 AND created_ms > $4
+    ORDER BY created_ms DESC, task_id DESC LIMIT 1 FOR UPDATE SKIP LOCKED
+) RETURNING task_id
+"""
+
+FORGET_CALLS = """
+DELETE FROM sdk_calls WHERE task_id IN (
+    SELECT task_id FROM sdk_calls WHERE created_ms <= $1
+    ORDER BY created_ms LIMIT $2 FOR UPDATE SKIP LOCKED
+) RETURNING task_id
 """
 
 FORGET = """
@@ -43,7 +59,22 @@ class PostgresRepeats:
             return None
         return EarlierCall(rows[0]["task_id"], rows[0]["fingerprint"])
 
+    async def of_retry(self, key_id: str, fingerprint: bytes, retries: int) -> str | None:
+        """Give the task that an earlier try of an SDK's call made, at most 11 minutes ago.
+
+        The newest one that no try with this number was given yet: of two equal calls that were
+        both cut off, each finds its own.
+        """
+        old_ms = self._clock.now_ms() - RETRY_TTL_MS
+        rows = await self._db.write(RETRIED, key_id, fingerprint, retries, old_ms)
+        return rows[0]["task_id"] if rows else None
+
     async def forget(self, limit: int) -> int:
-        """Forget at most ``limit`` Idempotency-Keys older than 24 hours; gives how many."""
-        old_ms = self._clock.now_ms() - KEY_TTL_MS
-        return len(await self._db.write(FORGET, old_ms, limit))
+        """Forget at most ``limit`` keys older than 24 hours, and as many old calls of SDKs.
+
+        Gives how many.
+        """
+        now_ms = self._clock.now_ms()
+        keys = await self._db.write(FORGET, now_ms - KEY_TTL_MS, limit)
+        calls = await self._db.write(FORGET_CALLS, now_ms - RETRY_TTL_MS, limit)
+        return len(keys) + len(calls)

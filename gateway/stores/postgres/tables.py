@@ -186,6 +186,18 @@ idempotency_keys = Table(
     Index("idempotency_keys_age", "created_ms"),
 )
 
+sdk_calls = Table(
+    "sdk_calls",
+    metadata,
+    Column("task_id", Word, primary_key=True),
+    Column("key_id", Word, nullable=False),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("retries", Integer, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Index("sdk_calls_newest", "key_id", "fingerprint", text("created_ms DESC")),
+    Index("sdk_calls_age", "created_ms"),
+)
+
 callbacks = Table(
     "callbacks",
     metadata,

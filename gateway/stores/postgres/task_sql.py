@@ -44,9 +44,10 @@ WITH item AS MATERIALIZED (
         k.task_id AS first_id, k.fingerprint AS first_fingerprint
     FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[],
         $7::bigint[], $8::bigint[], $9::text[], $10::text[], $11::bytea[], $12::bytea[],
-        $13::uuid[], $14::text[], $15::text[], $16::bytea[])
+        $13::uuid[], $14::text[], $15::text[], $16::bytea[],
+        $17::integer[])
         AS i(id, team_id, key_id, dialect, model, created_ms, deadline_ms, hold, callback_url,
-            callback_events, doc, request, hold_id, scope, key, fingerprint)
+            callback_events, doc, request, hold_id, scope, key, fingerprint, retries)
     LEFT JOIN LATERAL (
         SELECT id, created_ms, team_id FROM tasks WHERE id = i.id LIMIT 1
     ) t ON true
@@ -83,6 +84,9 @@ WITH item AS MATERIALIZED (
 ), keyed AS (
     INSERT INTO idempotency_keys (team_id, scope, key, fingerprint, task_id, created_ms)
     SELECT team_id, scope, key, fingerprint, id, created_ms FROM fitting WHERE key IS NOT NULL
+), counted AS (
+    INSERT INTO sdk_calls (task_id, key_id, fingerprint, retries, created_ms)
+    SELECT id, key_id, fingerprint, retries, created_ms FROM fitting WHERE retries IS NOT NULL
 )
 SELECT item.id, item.taken, item.same, item.first_id, item.first_fingerprint,
     fitting.id IS NOT NULL AS held, coalesce(locked.available, 0) AS available

@@ -334,6 +334,7 @@ def _accept_columns(batch: list[EncodedTask]) -> tuple[object, ...]:
         [mark and mark.scope for mark in marks],
         [mark and mark.key for mark in marks],
         [mark and mark.fingerprint for mark in marks],
+        [mark and mark.retries for mark in marks],
     )
 
 

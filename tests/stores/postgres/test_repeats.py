@@ -8,7 +8,13 @@ from dataclasses import replace
 import pytest
 
 from gateway.domain.errors import InsufficientCredits, RepeatedCall
-from gateway.domain.repeats import KEY_TTL_MS, CallMark, EarlierCall
+from gateway.domain.repeats import (
+    KEY_TTL_MS,
+    RETRY_PAUSE_MS,
+    RETRY_TTL_MS,
+    CallMark,
+    EarlierCall,
+)
 from gateway.stores.postgres.repeats import PostgresRepeats
 from tests.stores.postgres.building import CREDIT, START_MS, new_task
 
@@ -116,3 +122,60 @@ async def test_old_keys_are_forgotten_a_batch_at_a_time(tasks, repeats, clock, t
     assert [await repeats.forget(1), await repeats.forget(10)] == [1, 1]
     clock.ms = START_MS
     assert await repeats.under_key(team.id, MARK.scope, "key-2") is not None
+
+
+# --- SDKs that count their retries -----------------------------------------------------------
+
+CALL = CallMark("openai /images/generations", b"what was asked for", retries=0)
+
+
+async def test_a_retry_finds_the_newest_task_of_an_earlier_try(tasks, repeats, team):
+    old, new = marked(team.id, CALL), marked(team.id, CALL, created_ms=START_MS + 1)
+    await tasks.accept(old)
+    await tasks.accept(new)
+
+    assert await repeats.of_retry("key_1", CALL.fingerprint, 1) == new.task.id
+    assert await repeats.of_retry("key_1", CALL.fingerprint, 2) == new.task.id
+
+
+async def test_two_equal_calls_that_were_cut_off_find_a_task_each(tasks, repeats, team):
+    news = [marked(team.id, CALL) for _ in range(2)]
+    for new in news:
+        await tasks.accept(new)
+
+    found = [await repeats.of_retry("key_1", CALL.fingerprint, 1) for _ in range(3)]
+
+    assert found[2] is None
+    assert set(found[:2]) == {new.task.id for new in news}
+
+
+async def test_a_retry_finds_no_other_keys_other_requests_or_uncounted_calls(tasks, repeats, team):
+    await tasks.accept(marked(team.id, CALL))
+    await tasks.accept(marked(team.id, replace(CALL, fingerprint=b"uncounted", retries=None)))
+
+    assert await repeats.of_retry("key_2", CALL.fingerprint, 1) is None
+    assert await repeats.of_retry("key_1", b"something else", 1) is None
+    assert await repeats.of_retry("key_1", b"uncounted", 1) is None
+
+
+async def test_a_call_is_remembered_for_eleven_minutes(tasks, repeats, clock, team):
+    await tasks.accept(marked(team.id, CALL))
+    clock.turn(RETRY_TTL_MS)
+
+    assert await repeats.of_retry("key_1", CALL.fingerprint, 1) is None
+    assert [await repeats.forget(10), await repeats.forget(10)] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("mark", "after_ms", "attaches"),
+    [
+        (MARK, 0, True),
+        (MARK, KEY_TTL_MS - RETRY_PAUSE_MS, False),
+        (CALL, 290_000, True),
+        (CALL, 590_000, True),
+        (CALL, RETRY_TTL_MS - RETRY_PAUSE_MS, False),
+        (replace(CALL, retries=None), 0, False),
+    ],
+)
+def test_a_retry_is_invited_only_where_it_would_find_its_task(mark, after_ms, attaches):
+    assert mark.attaches(START_MS, START_MS + after_ms) is attaches
