@@ -3,7 +3,7 @@
 # .venv-old-sdks what only the tests with older client SDKs need.
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint format soak bench bench-peers migrate requirements browser clean
+.PHONY: help install run test lint format soak bench migrate requirements browser clean
 
 # Options for the command behind a target: make run ARGS="--config gateway.toml"
 ARGS ?=
@@ -62,11 +62,11 @@ $(OLD_INSTALLED): requirements-old-sdks.txt | $(INSTALLED)
 	|| $(BIN)/pip --python $(OLD)/bin/python install --quiet --require-hashes -r $<
 	@touch $@
 
-run: install ## Run the whole gateway here: engines, simulated providers, API, worker, console
+run: install ## Run the whole gateway here: engines, simulated providers, API, worker
 	@set -a; [ ! -f .env ] || . ./.env; set +a; exec $(BIN)/gateway up $(ARGS)
 
 test: install $(OLD_INSTALLED) browser ## Run every test but the soak tests (ARGS="tests/domain -k money" for some)
-	@exec $(BIN)/python -m pytest $(ARGS)
+	@exec $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: install ## Check style, types, the direction of imports, manifests and the house rules
 	$(BIN)/ruff check
@@ -83,11 +83,9 @@ format: install ## Put the code into the one format
 soak: install ## Run the long tests: minutes of load, tens of thousands of tasks
 	@exec $(BIN)/python -m pytest -m soak $(ARGS)
 
-bench: install ## Measure this gateway on this machine (ARGS="--help" for what can be varied)
-	@exec $(BIN)/gateway bench $(ARGS)
-
-bench-peers: install ## Measure other gateways beside this one, on the same simulated providers
-	@exec $(BIN)/python -m benchmarks.peers $(ARGS)
+bench: install ## Measure the stores on this machine: holds per second, the due queue
+	@$(BIN)/python benchmarks/holds.py
+	@$(BIN)/python benchmarks/due_queue.py
 
 migrate: install ## Bring the database of GATEWAY_DATABASE_URL (or the embedded one) up to date
 	@set -a; [ ! -f .env ] || . ./.env; set +a; exec $(BIN)/gateway migrate $(ARGS)

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text()
-PROMISED = ["install", "run", "test", "lint", "soak", "bench", "bench-peers", "migrate",
+PROMISED = ["install", "run", "test", "lint", "soak", "bench", "migrate",
             "requirements", "clean"]  # fmt: skip
 INPUTS = ["Makefile", "pyproject.toml", "requirements-dev.txt", "requirements-uv.txt",
           "requirements-old-sdks.txt"]  # fmt: skip
