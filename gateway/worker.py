@@ -23,7 +23,10 @@ IDLE_S = 0.25
 AWAY_S = 0.5
 EPOCH_CHECK_S = 0.5
 SWEEP_EVERY_ROUNDS = 20
-DRAIN_S = 8.0
+# Together at most ten seconds: the last claim, the visits under way, the callbacks under way.
+CLAIM_END_S = 1.0
+DRAIN_S = 7.0
+CALLBACKS_END_S = 2.0
 
 Dispatch = Callable[[], Awaitable[None]]
 
@@ -42,7 +45,7 @@ class Worker:
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
-        """Work until `stop`; then finish what is under way, within DRAIN_S."""
+        """Work until `stop`; then finish what is under way, within ten seconds."""
         loops = [
             asyncio.create_task(self._guarded("claim", self._claim_loop)),
             asyncio.create_task(self._guarded("renew", self._renew_loop)),
@@ -50,6 +53,7 @@ class Worker:
             asyncio.create_task(self._guarded("callbacks", self.dispatch)),
         ]
         await self._stopping.wait()
+        await asyncio.wait(loops[:1], timeout=CLAIM_END_S)
         await self._drain()
         for task in loops:
             task.cancel()
@@ -68,12 +72,18 @@ class Worker:
                 log.warning("worker_waits", loop=name, reason=error.message)
             except Exception:
                 log.exception("worker_loop_failed", loop=name)
+            if self._stopping.is_set():
+                return
             await asyncio.sleep(AWAY_S)
 
     async def _claim_loop(self) -> None:
         while not self._stopping.is_set():
             free = self.visits_max - len(self._visits)
             leases = await self.live.claim(min(free, CLAIM_MAX), LEASE_MS) if free else ()
+            if self._stopping.is_set():
+                # Nobody visited these: the next worker may have them now, not when they expire.
+                await self.live.release(leases)
+                return
             for lease in leases:
                 visit = asyncio.create_task(self._visit(lease))
                 self._visits[visit] = lease
@@ -112,6 +122,6 @@ class Worker:
         log.info("worker_draining", visits=len(self._visits))
         if self._visits:
             await asyncio.wait(list(self._visits), timeout=DRAIN_S)
-        await self.stop_dispatch(2.0)
+        await self.stop_dispatch(CALLBACKS_END_S)
         if self._visits:
             log.warning("worker_left_visits", count=len(self._visits))

@@ -18,6 +18,7 @@ GatewayError
 │   └── RateLimited             429
 ├── Unavailable                 503  the gateway cannot serve now
 │   ├── NoHealthyUpstream
+│   ├── ShuttingDown
 │   ├── StoreUnavailable
 │   └── IndexUnavailable
 ├── ResultUnavailable           502  the task is done, its image could not be fetched
@@ -220,6 +221,12 @@ class NoHealthyUpstream(Unavailable):
     code = "no_healthy_upstream"
 
 
+class ShuttingDown(Unavailable):
+    """This process is shutting down; another one serves the call."""
+
+    code = "shutting_down"
+
+
 class StoreUnavailable(Unavailable):
     """The database is away; nothing was accepted or charged.
 
@@ -322,7 +329,8 @@ class UpstreamError(GatewayError):
 
     ``blame`` decides failover, ``sent`` whether something may have been billed, ``scope``
     what an account fault benches (``upstream`` or ``model``), ``retry_after_s`` when the
-    upstream wants to hear from us again.
+    upstream wants to hear from us again, ``repeatable`` whether the same submit may be sent
+    again under the same id when its outcome is unknown.
     """
 
     status = 502
@@ -339,6 +347,7 @@ class UpstreamError(GatewayError):
         scope: str = "upstream",
         retry_after_s: float | None = None,
         upstream_request_id: str | None = None,
+        repeatable: bool = True,
     ) -> None:
         """Take the facts of the failure; ``code`` is the vendor's own word for it."""
         super().__init__(message)
@@ -348,3 +357,4 @@ class UpstreamError(GatewayError):
         self.scope = scope
         self.retry_after_s = retry_after_s
         self.upstream_request_id = upstream_request_id
+        self.repeatable = repeatable

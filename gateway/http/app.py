@@ -38,7 +38,7 @@ def create_app(core: Core, *, draining: asyncio.Event, lifespan: Lifespan | None
         lifespan=lifespan,
     )
     app.router.routes.extend(ops_routes(core, draining))
-    app.router.routes.extend(http_routes(core))
+    app.router.routes.extend(http_routes(core, draining))
     app.add_middleware(Observe)
     _add_error_handlers(app, core)
     plain = app.openapi

@@ -10,10 +10,12 @@ from starlette.responses import Response, StreamingResponse
 from gateway.app.answer import wait_for
 from gateway.app.dialect import Reply
 from gateway.app.pictures import result_format
-from gateway.domain.errors import GatewayError, WaitExpired
+from gateway.domain.errors import GatewayError, ShuttingDown, WaitExpired
+from gateway.domain.repeats import CallMark
 from gateway.domain.request import ResultFormat
 from gateway.domain.submission import Draft
 from gateway.domain.task import Task, TaskStatus
+from gateway.http import waiting
 from gateway.http.exchange import Exchange, read_draft
 from gateway.http.repeats import key_of, mark_of, should_retry
 from gateway.http.replies import encode, error_response, to_response
@@ -30,6 +32,8 @@ async def create(exchange: Exchange) -> Response:
     buy a second one. Only the end of a wait may say true, where a retry goes on waiting.
     """
     core, dialect, call = exchange.core, exchange.dialect, exchange.call
+    if exchange.draining.is_set():
+        raise ShuttingDown("This process is shutting down; nothing was accepted.")
     key = key_of(exchange)
     draft = await with_uploads(exchange, await read_draft(exchange))
     mark = mark_of(exchange, draft, key)
@@ -48,33 +52,33 @@ async def create(exchange: Exchange) -> Response:
     )
     if draft.stream:
         return StreamingResponse(
-            _stream(exchange, draft, task),
+            _stream(exchange, draft, mark, task),
             media_type="text/event-stream",
             headers={**headers, "cache-control": "no-store", "x-accel-buffering": "no"},
         )
     if wait.wait_s is None:
         return to_response(dialect.render_created(task, exchange.view), headers)
     try:
-        ended = await core.query.wait(task, min(wait.wait_s, core.sync_wait_s))
+        ended = await waiting.wait(exchange, task, min(wait.wait_s, core.sync_wait_s))
         if ended.status.is_terminal:
             as_task = wait.task_on_failure and ended.status is not TaskStatus.COMPLETED
         else:
             as_task = wait.task_on_timeout
         if as_task:
             return to_response(dialect.render_task(ended, exchange.view), headers)
+        if not ended.status.is_terminal:
+            raise waiting.unfinished(exchange, mark, ended)
         return to_response(await _result(exchange, draft, ended), headers)
     except GatewayError as error:
         response = error_response(dialect, error, exchange.view)
         response.headers.update({**headers, **NO_RETRY})
-        if isinstance(error, WaitExpired):
+        if isinstance(error, WaitExpired | ShuttingDown):
             response.headers.update(should_retry(mark, task, core.clock.now_ms()))
         return response
 
 
 async def _result(exchange: Exchange, draft: Draft, task: Task) -> Reply:
-    """Answer a waited-for task with its pictures, or raise what became of it."""
-    if not task.status.is_terminal:
-        raise WaitExpired(task.id, f"Task {task.id} is still running; query it by its id.")
+    """Answer a task that has ended with its pictures, or raise what became of it."""
     if task.status is not TaskStatus.COMPLETED:
         raise exchange.dialect.failure_of(task)
     form = result_format(draft.result_format, task.requested_model)
@@ -82,7 +86,9 @@ async def _result(exchange: Exchange, draft: Draft, task: Task) -> Reply:
     return exchange.dialect.render_result(task, images, exchange.view)
 
 
-async def _stream(exchange: Exchange, draft: Draft, task: Task) -> AsyncGenerator[bytes, None]:
+async def _stream(
+    exchange: Exchange, draft: Draft, mark: CallMark | None, task: Task
+) -> AsyncGenerator[bytes, None]:
     """Send keep-alives until the task ends, then its events; an error is an event too."""
     core, dialect = exchange.core, exchange.dialect
     loop = asyncio.get_running_loop()
@@ -90,11 +96,13 @@ async def _stream(exchange: Exchange, draft: Draft, task: Task) -> AsyncGenerato
     yield b": accepted\n\n"
     try:
         while not task.status.is_terminal and loop.time() < ends_at:
-            task = await core.query.wait(task, min(PING_S, max(ends_at - loop.time(), 0)))
+            task = await waiting.wait(exchange, task, min(PING_S, max(ends_at - loop.time(), 0)))
+            if exchange.draining.is_set():
+                break
             if not task.status.is_terminal:
                 yield b": ping\n\n"
         if not task.status.is_terminal:
-            raise WaitExpired(task.id, f"Task {task.id} is still running; query it by its id.")
+            raise waiting.unfinished(exchange, mark, task)
         if task.status is not TaskStatus.COMPLETED:
             raise dialect.failure_of(task)
         form = draft.result_format or ResultFormat.B64_JSON

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from gateway.app.core import Core
@@ -12,7 +13,10 @@ from gateway.domain.submission import Draft, PartlyRead
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One authenticated call on its way through a handler."""
+    """One authenticated call on its way through a handler.
+
+    ``draining`` is set when this process begins to shut down.
+    """
 
     core: Core
     dialect: Dialect
@@ -20,6 +24,7 @@ class Exchange:
     call: Call
     principal: Principal
     view: View
+    draining: asyncio.Event
 
 
 async def read_draft(exchange: Exchange) -> Draft:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -46,7 +47,7 @@ _WITH_BODY = frozenset({Operation.CREATE, Operation.QUOTE, Operation.CANCEL, Ope
 
 
 def endpoint(
-    core: Core, dialect: Dialect, route: Route, path: str
+    core: Core, dialect: Dialect, route: Route, path: str, draining: asyncio.Event
 ) -> Callable[[Request], Awaitable[Response]]:
     """Give the ASGI-facing function of one route; ``path`` names it in metrics."""
     handler = HANDLERS[route.operation]
@@ -62,7 +63,7 @@ def endpoint(
                 principal = await authenticate(core.keys, call.headers)
             if route.operation in _WITH_BODY:
                 call = await _with_body(request, route, call)
-            return await handler(Exchange(core, dialect, route, call, principal, view))
+            return await handler(Exchange(core, dialect, route, call, principal, view, draining))
         except GatewayError as error:
             _note(error, call)
             return error_response(dialect, error, view)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -48,12 +49,12 @@ def _specificity(path: str) -> tuple[list[int], str]:
     return [1 if "{" in segment else 0 for segment in path.split("/")], path
 
 
-def http_routes(core: Core) -> list[HttpRoute]:
-    """Give the Starlette routes of all dialects."""
+def http_routes(core: Core, draining: asyncio.Event) -> list[HttpRoute]:
+    """Give the Starlette routes of all dialects. ``draining`` ends the waits of callers."""
     return [
         HttpRoute(
             entry.path.replace("{rest}", "{rest:path}"),
-            endpoint(core, entry.dialect, entry.route, entry.path),
+            endpoint(core, entry.dialect, entry.route, entry.path, draining),
             methods=[entry.route.method],
             name=f"{entry.dialect.name}:{entry.route.operation.value}:{entry.path}",
         )

@@ -8,8 +8,9 @@ from dataclasses import replace
 from starlette.responses import Response, StreamingResponse
 
 from gateway.app.dialect import Dialect
-from gateway.domain.errors import TaskNotFound
+from gateway.domain.errors import ShuttingDown, TaskNotFound
 from gateway.domain.task import Task
+from gateway.http import waiting
 from gateway.http.create import sse
 from gateway.http.exchange import Exchange
 from gateway.http.replies import to_response
@@ -77,7 +78,10 @@ async def _changes(exchange: Exchange, task: Task) -> AsyncGenerator[bytes, None
     voice = _voice(exchange, task)
     yield sse("task", voice.render_task(task, exchange.view).body)
     while not task.status.is_terminal:
-        newer = await exchange.core.query.wait(task, EVENT_PAUSE_S)
+        newer = await waiting.wait(exchange, task, EVENT_PAUSE_S)
+        if exchange.draining.is_set() and not newer.status.is_terminal:
+            yield sse("error", voice.render_error(ShuttingDown(), exchange.view).body)
+            return
         if newer.status is task.status and newer.progress == task.progress:
             yield b": ping\n\n"
             continue

@@ -90,6 +90,7 @@ class Stack:
     gateway: Gateway
     simulator: Simulator
     client: httpx.AsyncClient
+    draining: asyncio.Event = field(default_factory=asyncio.Event)
     workers: list[tuple[Worker, asyncio.Task[None]]] = field(default_factory=list)
     _teams: int = 0
 
@@ -203,10 +204,10 @@ async def running_gateway(
     chosen = Settings(config=path, data_dir=tmp_path, **settings)  # type: ignore[arg-type]
     async with (
         open_gateway(chosen, database_url=database_url, redis_url=redis_url) as gateway,
-        _serving(gateway) as url,
+        _serving(gateway, draining := asyncio.Event()) as url,
         httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as client,
     ):
-        stack = Stack(url, gateway, simulator, client)
+        stack = Stack(url, gateway, simulator, client, draining)
         for _ in range(workers):
             await stack.start_worker()
         try:
@@ -216,8 +217,8 @@ async def running_gateway(
 
 
 @asynccontextmanager
-async def _serving(gateway: Gateway) -> AsyncIterator[str]:
-    app = create_app(gateway.core, draining=asyncio.Event())
+async def _serving(gateway: Gateway, draining: asyncio.Event) -> AsyncIterator[str]:
+    app = create_app(gateway.core, draining=draining)
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none")
     server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]

@@ -40,6 +40,10 @@ class LiveTasks(Protocol):
         """Extend leases still held."""
         ...
 
+    async def release(self, leases: Sequence[Lease]) -> None:
+        """Give leases back unused: their tasks are due at once."""
+        ...
+
     async def add_missing(self, tasks: Sequence[Task], due_ms: int) -> int:
         """Index tasks that are not indexed (the sweeper); gives how many were added."""
         ...
