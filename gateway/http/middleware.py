@@ -1,4 +1,4 @@
-"""What surrounds every request: an id, a measure, an access log line."""
+"""What surrounds every request: an id, a measure, a log line for the failed and the slow."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from gateway.http.metrics import http_in_flight, http_requests, http_seconds
 log = structlog.get_logger("gateway.access")
 
 _ID = re.compile(rb"[A-Za-z0-9._-]{1,128}\Z")
+LOGGED_STATUS = 400
+LOGGED_S = 1.0
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
@@ -62,7 +64,8 @@ def _measure(scope: Scope, status: int, seconds: float, request_id: str) -> None
     method = scope["method"] if route != "other" else "ANY"
     http_requests.labels(route, method, str(status)).inc()
     http_seconds.labels(route, method).observe(seconds)
-    if scope["path"] not in _QUIET:
+    # A line for every request costs more than answering some of them; the metrics count those.
+    if scope["path"] not in _QUIET and (status >= LOGGED_STATUS or seconds >= LOGGED_S):
         log.info(
             "request",
             method=scope["method"],
