@@ -19,6 +19,8 @@ from gateway.domain.request import TIER_SIDES, GenerationRequest, Size
 
 INVALID_SIZE = "invalid_size"
 RATIO_TOLERANCE = Fraction(1, 50)
+# What rounding both sides to steps may cost.
+STEP_TOLERANCE = Fraction(1, 20)
 # The vendors' own recommended sizes are multiples of 16 (models.md §3), tiers' of 8 (qingbo.md §2).
 STEP = 16
 TIER_STEP = 8
@@ -262,9 +264,9 @@ def _ratio_problems(request: GenerationRequest, text: str, rule: SizeRule) -> It
     if rule.ratios and text not in rule.ratios:
         message = f"aspect_ratio {text} is not made here"
         yield Problem(field, message, INVALID_SIZE, ", ".join(rule.ratios))
-    elif rule.choices and not tiers_of(rule, plain=True):
-        near = _shaped(ratio, rule, plain=is_plain(request))
-        if _distance(near, ratio) > RATIO_TOLERANCE:
+    elif not tiers_of(rule, plain=True):
+        near = _shaped(_bounded(ratio, rule), rule, plain=is_plain(request))
+        if _distance(near, ratio) > (RATIO_TOLERANCE if rule.choices else STEP_TOLERANCE):
             message = f"aspect_ratio {text} is not made here; the nearest size is {near.text()}"
             yield Problem(field, message, INVALID_SIZE, legal_sizes(rule, plain=True))
 

@@ -231,6 +231,12 @@ def test_each_size_bound_has_its_own_words(model, size, reason):
             {"aspect_ratio": "16:9"},
             "aspect_ratio 16:9 is not made here; the nearest size is 1536x1024",
         ),
+        # Nothing says how long a picture may be, but its sides have bounds.
+        (
+            "wan2.2-t2i-plus",
+            {"aspect_ratio": "100:1"},
+            "aspect_ratio 100:1 is not made here; the nearest size is 1440x512",
+        ),
         ("qwen-image-edit", {"size": "512x512"}, "size cannot be chosen here"),
     ],
 )
@@ -244,6 +250,7 @@ def test_tiers_and_ratios_have_their_own_words(model, fields, text):
     [
         ("wan2.7-image", {"size": "1024x1024", "aspect_ratio": "1:1"}),
         ("gpt-image-1.5", {"aspect_ratio": "2:3"}),
+        ("wan2.2-t2i-plus", {"aspect_ratio": "14:5"}),
         ("wan2.7-image", {"tier": "2K", "aspect_ratio": "7:3"}),
         ("wan2.5-t2i-preview", {"tier": "2K", "snap_size": True}),
         ("gpt-image-1.5", {"aspect_ratio": "16:9", "snap_size": True}),

@@ -127,12 +127,22 @@ def _pixels(draw: st.DrawFn, rule: Json) -> tuple[int, int]:
 
 
 def _ratios(entry: Json) -> st.SearchStrategy[str]:
-    schema, most = properties(entry)["aspect_ratio"], entry["limits"]["size"]["ratio_max"] or 100
+    schema, most = properties(entry)["aspect_ratio"], _longest(entry["limits"]["size"])
     if "enum" in schema:
         return st.sampled_from(schema["enum"])
     sides = st.integers(1, 99)
     pairs = st.tuples(sides, sides).filter(lambda pair: max(pair) <= most * min(pair))
     return pairs.map(lambda pair: f"{pair[0]}:{pair[1]}")
+
+
+def _longest(rule: Json) -> float:
+    """Give the longest shape the published numbers leave: by ratio, by sides, by area."""
+    least, most = rule["side_min"], rule["side_max"]
+    bounds = [rule["ratio_max"] or 20]
+    if least:
+        bounds += [most / least] if most else []
+        bounds += [rule["pixels_max"] / least**2] if rule["pixels_max"] else []
+    return float(min(bounds))
 
 
 def _pictures(schema: Json, pictures: list[str]) -> st.SearchStrategy[list[str]]:
@@ -198,7 +208,7 @@ def outside(entry: Json, pictures: list[str]) -> Iterator[tuple[str, Json]]:
     for name in limits["options"]:
         yield from ((name, {name: value}) for value in _beyond(known[name]))
     yield from (("size", {"size": text}) for text in _sizes_outside(limits["size"]))
-    if "aspect_ratio" in known:
+    if "aspect_ratio" in known and (limits["size"]["ratio_max"] or limits["size"]["side_min"]):
         yield "aspect_ratio", {"aspect_ratio": "100:1"}
     if "resolution" in known:
         yield "resolution", {"resolution": "8K"}

@@ -20,9 +20,12 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 WAN25, WAN27 = "wan2.5-t2i-preview", "wan2.7-image"
 KITE = {"model": WAN25, "prompt": "a kite", "size": "1280x1280"}
-SINGLE = ("wan2.6-image", "gpt-image-1.5", "gpt-image-2")
+SINGLE = sorted(
+    {"wan2.6-image", "wanx2.1-imageedit", "wanx-v1", "qwen-image-2.0", "z-image-turbo"}
+    | {"gpt-image-1.5", "gpt-image-2", "dall-e-2", "dall-e-3"}
+)
 slow = [HealthCheck.too_slow]
-quickly = settings(max_examples=12, deadline=None, suppress_health_check=slow)
+quickly = settings(max_examples=8, deadline=None, suppress_health_check=slow)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -28,11 +28,29 @@ COSTS: Mapping[str, Decimal] = {
     "openai": Decimal("0.016"),
 }
 PRICE = 2
-# What the simulated vendors sell of a provider's list.
+# One model of each family; the simulated vendors make those of wan2.5, 2.6, 2.7 and GPT.
 SOLD = frozenset(
-    {"wan2.5-t2i-preview", "wan2.5-i2i-preview", "wan2.6-t2i", "wan2.6-image", "wan2.7-image",
-     "wan2.7-image-pro", "gpt-image-2", "gpt-image-1.5"}
-)  # fmt: skip
+    {
+        "wan2.7-image",
+        "wan2.7-image-pro",
+        "wan2.6-t2i",
+        "wan2.6-image",
+        "wan2.5-t2i-preview",
+        "wan2.5-i2i-preview",
+        "wan2.2-t2i-plus",
+        "wanx2.1-imageedit",
+        "wanx-v1",
+        "qwen-image",
+        "qwen-image-2.0",
+        "qwen-image-edit",
+        "qwen-image-edit-plus",
+        "z-image-turbo",
+        "gpt-image-2",
+        "gpt-image-1.5",
+        "dall-e-3",
+        "dall-e-2",
+    }
+)
 
 
 @dataclass
