@@ -21,6 +21,7 @@ from gateway.app.ports import (
     UpstreamAdapter,
 )
 from gateway.app.results import ResultKeeper
+from gateway.app.visit import Visit
 from gateway.domain.errors import (
     Blame,
     Sent,
@@ -33,7 +34,7 @@ from gateway.domain.health import WHOLE_UPSTREAM, Plane, Signal, SignalKind
 from gateway.domain.machine import apply, decide, poll_delay_ms
 from gateway.domain.model import Catalog
 from gateway.domain.request import GenerationRequest
-from gateway.domain.routing import Route, job_for, rank
+from gateway.domain.routing import job_for, rank
 from gateway.domain.steps import (
     AttemptAccepted,
     AttemptDelivered,
@@ -46,7 +47,6 @@ from gateway.domain.steps import (
     CancelUpstream,
     Done,
     Event,
-    Facts,
     PlanRoute,
     Poll,
     PollMissed,
@@ -69,27 +69,6 @@ STEPS_MAX = 32
 CANCEL_TRIES = 3
 
 
-@dataclass(slots=True)
-class _Visit:
-    """What one visit has learned so far; ``task`` is the newest state."""
-
-    lease: Lease
-    task: Task
-    request: GenerationRequest | None = None
-    route: Route | None = None
-    busy: dict[str, int] | None = None
-    due_ms: int | None = None
-
-    def facts(self, now_ms: int) -> Facts:
-        """Give the facts for the next decision."""
-        if self.route is None:
-            return Facts(now_ms)
-        busy = self.busy or {}
-        free = tuple(c for c in self.route.candidates if c.upstream not in busy)
-        waits = [*busy.values(), *([self.route.retry_at_ms] if self.route.retry_at_ms else [])]
-        return Facts(now_ms, free, min(waits) if waits else None)
-
-
 @dataclass(frozen=True, slots=True)
 class Advance:
     """The visitor. One instance serves all tasks of a process."""
@@ -110,7 +89,7 @@ class Advance:
         With ``cancel`` the team's wish to cancel is folded in first. Store failures are
         waited out: the task becomes due again a second later.
         """
-        visit = _Visit(lease, lease.task)
+        visit = Visit(lease, lease.task)
         if cancel:
             visit.task = apply(visit.task, CancelRequested(self.clock.now_ms()))
         try:
@@ -123,7 +102,7 @@ class Advance:
         await self._save_live(visit)
         return visit.task
 
-    async def _run(self, visit: _Visit) -> None:
+    async def _run(self, visit: Visit) -> None:
         for _ in range(STEPS_MAX):
             now_ms = self.clock.now_ms()
             step = decide(visit.task, visit.facts(now_ms))
@@ -149,7 +128,7 @@ class Advance:
         log.error("visit_without_end", task_id=visit.task.id)
         visit.due_ms = self.clock.now_ms() + STORE_RETRY_MS
 
-    async def _resync(self, visit: _Visit) -> None:
+    async def _resync(self, visit: Visit) -> None:
         """Somebody else moved the task on: take the stored truth instead of ours."""
         stored = await self.tasks.get(visit.task.id)
         if stored is None:
@@ -157,7 +136,7 @@ class Advance:
         visit.task = stored
         visit.due_ms = None if stored.status.is_terminal else self.clock.now_ms()
 
-    async def _save_live(self, visit: _Visit) -> None:
+    async def _save_live(self, visit: Visit) -> None:
         due_ms = None if visit.task.status.is_terminal else visit.due_ms
         if due_ms is None and not visit.task.status.is_terminal:
             due_ms = self.clock.now_ms() + STORE_RETRY_MS
@@ -169,7 +148,7 @@ class Advance:
 
     # --- steps ---------------------------------------------------------------------------
 
-    async def _plan(self, visit: _Visit) -> None:
+    async def _plan(self, visit: Visit) -> None:
         if visit.request is None:
             visit.request = await self.tasks.request_of(visit.task.id)
         circuits = await self.health.circuits()
@@ -183,10 +162,15 @@ class Advance:
         visit.busy = {}
         visit.task = apply(visit.task, RoutePlanned(route.words()))
 
-    async def _submit(self, visit: _Visit, step: Submit) -> None:
+    async def _submit(self, visit: Visit, step: Submit) -> None:
         candidate = step.candidate
         attempt = step.again or self._new_attempt(visit.task, candidate)
-        if step.again is None and not await self._admitted(visit, candidate, attempt):
+        if step.again is not None:
+            wait_ms = await self.budgets.take_submit(candidate.upstream, attempt.id)
+            if wait_ms:
+                visit.due_ms = self.clock.now_ms() + wait_ms
+                return
+        elif not await self._admitted(visit, candidate, attempt):
             return
         if visit.request is None:
             visit.request = await self.tasks.request_of(visit.task.id)
@@ -200,7 +184,7 @@ class Advance:
         if isinstance(event, AttemptFailed):
             visit.route = None
 
-    async def _admitted(self, visit: _Visit, candidate: Candidate, attempt: Attempt) -> bool:
+    async def _admitted(self, visit: Visit, candidate: Candidate, attempt: Attempt) -> bool:
         """Take the right to submit here now; if there is none, note when there may be.
 
         A half-open circuit admits one task at a time, unless there is nowhere else to go.
@@ -219,7 +203,7 @@ class Advance:
             return False
         return True
 
-    def _postpone(self, visit: _Visit, candidate: Candidate, wait_ms: int) -> None:
+    def _postpone(self, visit: Visit, candidate: Candidate, wait_ms: int) -> None:
         until_ms = self.clock.now_ms() + wait_ms
         if wait_ms <= PATIENCE_MS:
             visit.due_ms = until_ms
@@ -239,7 +223,7 @@ class Advance:
             on_ambiguous=candidate.on_ambiguous,
         )
 
-    async def _send(self, visit: _Visit, request: GenerationRequest, attempt: Attempt) -> Event:
+    async def _send(self, visit: Visit, request: GenerationRequest, attempt: Attempt) -> Event:
         """Submit once and say what happened. Never raises UpstreamError."""
         adapter = self.adapters().get(attempt.upstream)
         job = job_for(request, self.catalog(), attempt.upstream, attempt.id)
@@ -257,13 +241,13 @@ class Advance:
         await self._observe(visit.task, attempt, Signal(SignalKind.GOOD))
         return event
 
-    def _accepted(self, visit: _Visit, answer: Accepted) -> AttemptAccepted:
+    def _accepted(self, visit: Visit, answer: Accepted) -> AttemptAccepted:
         now_ms = self.clock.now_ms()
         first = visit.task.attempts[-1]
         visit.due_ms = now_ms + poll_delay_ms(first, answer.poll_after_ms)
         return AttemptAccepted(answer.upstream_task_id, now_ms)
 
-    async def _fold(self, visit: _Visit, event: Event) -> None:
+    async def _fold(self, visit: Visit, event: Event) -> None:
         """Fold an event in and write it durably.
 
         Deliveries and endings are written by the settlement that follows. When Postgres is
@@ -273,7 +257,7 @@ class Advance:
         if visit.task.ending is None:
             visit.task = await self.tasks.save(visit.task, visit.task.last)
 
-    async def _poll(self, visit: _Visit, attempt: Attempt) -> None:
+    async def _poll(self, visit: Visit, attempt: Attempt) -> None:
         wait_ms = await self.budgets.take_query(attempt.upstream)
         now_ms = self.clock.now_ms()
         if wait_ms:
@@ -316,7 +300,7 @@ class Advance:
         error = UpstreamError(message, blame=Blame.PROVIDER, code="cancelled_upstream")
         return await self._failure(task, attempt, error)
 
-    async def _cancel(self, visit: _Visit, attempt: Attempt) -> None:
+    async def _cancel(self, visit: Visit, attempt: Attempt) -> None:
         adapter = self.adapters().get(attempt.upstream)
         confirmed = False
         may_ask = await self._may_ask(attempt.upstream)
@@ -340,7 +324,7 @@ class Advance:
             await asyncio.sleep(min(wait_ms, 1_000) / 1_000)
         return False
 
-    async def _settle(self, visit: _Visit) -> None:
+    async def _settle(self, visit: Visit) -> None:
         task = visit.task
         if task.ending is None:
             raise ValueError("settle without an ending")
@@ -382,7 +366,15 @@ class Advance:
             code=error.code,
             reason=error.message,
         )
-        return AttemptFailed(error.blame, error.sent, error.code, error.message, now_ms, retry_ms)
+        return AttemptFailed(
+            error.blame,
+            error.sent,
+            error.code,
+            error.message,
+            now_ms,
+            retry_ms,
+            repeatable=error.repeatable,
+        )
 
     async def _observe(
         self, task: Task, attempt: Attempt, signal: Signal, *, whole_upstream: bool = False

@@ -73,7 +73,7 @@ def decide(task: Task, facts: Facts) -> Step:
     if facts.now_ms >= task.deadline_ms:
         return Record(GaveUp(_deadline_error(task), facts.now_ms))
     if last is not None and last.outcome is Outcome.UNKNOWN:
-        held = _ambiguous(task, last, facts.now_ms)
+        held = _after_unknown(task, last, facts.now_ms)
         if held is not None:
             return held
     if task.not_before_ms > facts.now_ms:
@@ -83,20 +83,28 @@ def decide(task: Task, facts: Facts) -> Step:
 
 def _resume_intent(last: Attempt, now_ms: int) -> Step:
     """A crash between intent and answer: resend where that is safe, else it is unknown."""
-    if last.idempotent and last.misses == 0:
-        candidate = Candidate(
-            upstream=last.upstream,
-            adapter=last.adapter,
-            upstream_model=last.upstream_model,
-            planned_cost=last.planned_cost,
-            idempotent=True,
-            on_ambiguous=last.on_ambiguous,
-        )
-        return Submit(candidate, again=replace(last, misses=1))
+    if last.may_be_resent:
+        return _resend(last)
     message = "The gateway was interrupted while submitting; the outcome is unknown."
     return Record(
         AttemptFailed(Blame.PROVIDER, Sent.UNKNOWN, "submit_interrupted", message, now_ms)
     )
+
+
+def _resend(last: Attempt) -> Submit:
+    """Submit the same attempt once more; its exposure stays until the answer settles it."""
+    candidate = Candidate(
+        upstream=last.upstream,
+        adapter=last.adapter,
+        upstream_model=last.upstream_model,
+        planned_cost=last.planned_cost,
+        idempotent=True,
+        on_ambiguous=last.on_ambiguous,
+    )
+    open_again = replace(
+        last, outcome=Outcome.INTENT, misses=1, finished_ms=None, code=None, reason=None, blame=None
+    )
+    return Submit(candidate, again=open_again)
 
 
 def _watch(task: Task, last: Attempt, now_ms: int) -> Step:
@@ -109,6 +117,14 @@ def _watch(task: Task, last: Attempt, now_ms: int) -> Step:
         message = "The upstream does not know the task it accepted."
         return Record(AttemptLost("task_unknown", message, now_ms))
     return Poll(last)
+
+
+def _after_unknown(task: Task, last: Attempt, now_ms: int) -> Step | None:
+    """After an unknown submit: ask the same vendor again where that is safe, else as configured."""
+    if not last.may_be_resent:
+        return _ambiguous(task, last, now_ms)
+    due_ms = (last.finished_ms or last.started_ms) + max(BACKOFF_MS[0], last.retry_after_ms)
+    return _resend(last) if now_ms >= due_ms else Sleep(due_ms)
 
 
 def _ambiguous(task: Task, last: Attempt, now_ms: int) -> Step | None:
@@ -185,6 +201,7 @@ def apply(task: Task, event: Event) -> Task:  # noqa: C901, PLR0912 - one branch
                 outcome=Outcome.ACCEPTED,
                 upstream_task_id=event.upstream_task_id,
                 misses=0,
+                exposure=0,
             )
             return replace(replace_last(task, last), status=TaskStatus.PROCESSING)
         case AttemptProgressed():
@@ -235,6 +252,7 @@ def _delivered(task: Task, event: AttemptDelivered) -> Task:
         outcome=Outcome.DELIVERED,
         finished_ms=event.at_ms,
         cost=event.cost,
+        exposure=0,
         delivered=len(event.images),
     )
     ending = Ending(TaskStatus.COMPLETED, images=event.images)
@@ -243,10 +261,7 @@ def _delivered(task: Task, event: AttemptDelivered) -> Task:
 
 def _failed(task: Task, event: AttemptFailed) -> Task:
     last = task.attempts[-1]
-    if event.sent is Sent.REFUSED:
-        outcome = Outcome.FAILED if last.is_live else Outcome.REFUSED
-    else:
-        outcome = Outcome.NOT_SENT if event.sent is Sent.NO else Outcome.UNKNOWN
+    outcome = _outcome_of(last, event)
     closed = replace(
         last,
         outcome=outcome,
@@ -256,12 +271,26 @@ def _failed(task: Task, event: AttemptFailed) -> Task:
         blame=event.blame,
         exposure=last.planned_cost if outcome is Outcome.UNKNOWN else 0,
         retry_after_ms=event.retry_after_ms,
+        misses=last.misses if event.repeatable else 1,
     )
     moved = replace_last(task, closed)
     if event.blame.fails_over:
         return moved
     error = TaskError(event.code, event.message, event.blame)
     return replace(moved, ending=Ending(TaskStatus.FAILED, error=error))
+
+
+def _outcome_of(last: Attempt, event: AttemptFailed) -> Outcome:
+    """Give what a failure makes of an attempt.
+
+    That the vendor did not take a submit a second time does not say that it had not the first
+    time, unless it found the request itself at fault.
+    """
+    if last.was_resent and event.blame.fails_over:
+        return Outcome.UNKNOWN
+    if event.sent is Sent.REFUSED:
+        return Outcome.FAILED if last.is_live else Outcome.REFUSED
+    return Outcome.NOT_SENT if event.sent is Sent.NO else Outcome.UNKNOWN
 
 
 def _lost(task: Task, event: AttemptLost) -> Task:

@@ -132,7 +132,8 @@ class AttemptDelivered:
 class AttemptFailed:
     """The attempt came to nothing. ``sent`` tells whether it may have been billed.
 
-    ``accepted`` attempts failed after the vendor had taken them.
+    ``accepted`` attempts failed after the vendor had taken them. Unless ``repeatable``, the
+    vendor itself said that the same submit must not be sent again.
     """
 
     blame: Blame
@@ -141,6 +142,7 @@ class AttemptFailed:
     message: str
     at_ms: int
     retry_after_ms: int = 0
+    repeatable: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,8 @@ class Attempt:
 
     ``planned_cost`` is what full delivery would cost; ``id`` doubles as the vendor's
     Idempotency-Key. ``on_ambiguous`` and ``idempotent`` are frozen from the configuration.
-    ``misses`` counts queries in a row that the vendor answered with "unknown task".
+    ``misses`` counts queries in a row that the vendor answered with "unknown task"; before the
+    vendor accepted, it says that the submit was repeated, or must not be.
     ``retry_after_ms`` is how long the vendor asked us to stay away.
     """
 
@@ -112,6 +113,17 @@ class Attempt:
     def is_live(self) -> bool:
         """Whether a vendor holds this attempt and it must be polled."""
         return self.outcome is Outcome.ACCEPTED
+
+    @property
+    def may_be_resent(self) -> bool:
+        """Whether the same submit may go out once more: the vendor knows it by the attempt's id."""
+        lost = self.outcome in (Outcome.INTENT, Outcome.UNKNOWN)
+        return lost and self.idempotent and self.misses == 0
+
+    @property
+    def was_resent(self) -> bool:
+        """Whether a submit under way is the second one of this attempt."""
+        return self.outcome is Outcome.INTENT and self.misses > 0
 
     @property
     def was_free(self) -> bool:

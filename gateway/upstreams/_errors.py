@@ -52,6 +52,7 @@ class Verdict:
     scope: str = UPSTREAM
     sent: Sent = Sent.REFUSED
     retry_after_s: float | None = None
+    repeatable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,8 @@ class Rule:
     """One row of a blame table; empty conditions match everything.
 
     ``sent`` None leaves it to the status whether the vendor may have accepted. ``retry_after_s``
-    serves when the vendor names no time itself.
+    serves when the vendor names no time itself. Unless ``repeatable``, the vendor says that the
+    same call must not be sent again.
     """
 
     blame: Blame
@@ -69,6 +71,7 @@ class Rule:
     scope: str = UPSTREAM
     sent: Sent | None = None
     retry_after_s: float | None = None
+    repeatable: bool = True
 
     def matches(self, fault: Fault) -> bool:
         """Whether this rule speaks about that fault."""
@@ -103,7 +106,7 @@ class ErrorTable:
         sent = rule.sent or by_status(fault.status).sent
         if rule.blame is Blame.CALLER:
             sent = Sent.REFUSED
-        return Verdict(rule.blame, rule.scope, sent, rule.retry_after_s)
+        return Verdict(rule.blame, rule.scope, sent, rule.retry_after_s, rule.repeatable)
 
 
 def by_status(status: int) -> Verdict:
@@ -152,10 +155,15 @@ def rate(
 
 
 def provider(
-    *words: str, status: Sequence[int] = (), message: str = "", sent: Sent | None = None
+    *words: str,
+    status: Sequence[int] = (),
+    message: str = "",
+    sent: Sent | None = None,
+    repeatable: bool = True,
 ) -> Rule:
     """Give a rule that blames the vendor."""
-    return Rule(Blame.PROVIDER, words, tuple(status), message, UPSTREAM, sent)
+    condition = (words, tuple(status), message)
+    return Rule(Blame.PROVIDER, *condition, UPSTREAM, sent, repeatable=repeatable)
 
 
 def read_fault(body: Any, status: int) -> Fault:

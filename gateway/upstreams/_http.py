@@ -301,6 +301,7 @@ class UpstreamHttp:
             scope=verdict.scope,
             retry_after_s=verdict.retry_after_s if retry_after_s is None else retry_after_s,
             upstream_request_id=self.scrubbed(request_id) if request_id else None,
+            repeatable=verdict.repeatable,
         )
 
     def _retry_after_s(self, headers: httpx.Headers) -> float | None:

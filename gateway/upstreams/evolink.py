@@ -36,7 +36,7 @@ FACTS = Facts(idempotent=True)
 
 ERRORS = ErrorTable(
     # The vendor may hold a task under this key: its body or its outcome differs (§7).
-    provider("idempotency_conflict", "paid_outcome_unknown", sent=Sent.UNKNOWN),
+    provider("idempotency_conflict", "paid_outcome_unknown", sent=Sent.UNKNOWN, repeatable=False),
     caller(
         "invalid_parameters",
         "invalid_task_id",

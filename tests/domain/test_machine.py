@@ -29,6 +29,7 @@ from gateway.domain.steps import (
     PollMissed,
     Postponed,
     Record,
+    RoutePlanned,
     Settle,
     Settled,
     Sleep,
@@ -112,6 +113,10 @@ def facts(*candidates: Candidate, now_ms: int = NOW + 100, retry_at_ms: int | No
 def test_a_new_task_asks_for_a_route_and_then_goes_to_the_first_candidate() -> None:
     assert decide(a_task(), Facts(NOW)) == PlanRoute()
     assert decide(a_task(), facts(*BOTH)) == Submit(BOTH[0])
+
+
+def test_a_planned_route_is_kept_in_words() -> None:
+    assert a_task(RoutePlanned(("a: cheapest",))).route == ("a: cheapest",)
 
 
 def test_an_accepted_attempt_is_polled_and_never_resubmitted() -> None:
@@ -201,6 +206,84 @@ def test_an_idempotent_upstream_is_sent_the_same_attempt_again_once() -> None:
     resent = apply(task, AttemptStarted(step.again))
     assert len(resent.attempts) == 1
     assert isinstance(decide(resent, Facts(NOW)), Record)
+
+
+UNKNOWN = failed(Blame.PROVIDER, Sent.UNKNOWN)
+LATER = NOW + 10 + 1_000
+
+
+def resent(*more: Event) -> Task:
+    """Give a task whose idempotent submit got lost and went out again."""
+    task = a_task(started("a", idempotent=True), UNKNOWN)
+    step = decide(task, facts(*BOTH, now_ms=LATER))
+    assert isinstance(step, Submit)
+    assert step.again is not None
+    for event in (AttemptStarted(step.again), *more):
+        task = apply(task, event)
+    return task
+
+
+def test_a_lost_submit_is_sent_again_under_the_same_id_instead_of_failing_over() -> None:
+    lost = a_task(started("a", idempotent=True), UNKNOWN)
+
+    assert decide(lost, facts(*BOTH)) == Sleep(LATER)
+    task = resent()
+    assert [(a.id, a.outcome) for a in task.attempts] == [("a1", Outcome.INTENT)]
+    assert (task.attempts[0].code, task.attempts[0].finished_ms) == (None, None)
+    assert task.exposure == 44_000
+
+
+@pytest.mark.parametrize("answer", [ACCEPTED, DELIVERED])
+def test_an_answer_to_the_second_submit_clears_the_exposure(answer: Event) -> None:
+    task = resent(answer)
+
+    assert task.exposure == 0
+    assert len(task.attempts) == 1
+    assert not isinstance(decide(task, facts(*BOTH)), Submit)
+
+
+@pytest.mark.parametrize("blame", [Blame.PROVIDER, Blame.RATE, Blame.ACCOUNT])
+@pytest.mark.parametrize("sent", list(Sent))
+def test_a_second_submit_that_was_not_taken_leaves_the_first_unknown(
+    blame: Blame, sent: Sent
+) -> None:
+    task = resent(failed(blame, sent))
+
+    assert task.attempts[0].outcome is Outcome.UNKNOWN
+    assert task.exposure == 44_000
+    assert decide(task, facts(*BOTH)) == Submit(BOTH[1])
+
+
+def test_a_request_found_at_fault_the_second_time_was_not_taken_the_first_time() -> None:
+    task = resent(failed(Blame.CALLER))
+
+    assert task.attempts[0].outcome is Outcome.REFUSED
+    assert task.exposure == 0
+
+
+def test_a_crash_in_the_second_submit_leaves_it_unknown() -> None:
+    task = resent()
+
+    step = decide(task, facts(*BOTH))
+
+    assert isinstance(step, Record)
+    task = apply(task, step.event)
+    assert task.exposure == 44_000
+    assert decide(task, facts(*BOTH)) == Submit(BOTH[1])
+
+
+def test_a_vendor_that_forbids_the_second_submit_is_not_asked_again() -> None:
+    forbidden = replace(UNKNOWN, repeatable=False)
+    task = a_task(started("a", idempotent=True), forbidden)
+
+    assert decide(task, facts(*BOTH, now_ms=LATER)) == Submit(BOTH[1])
+    assert task.exposure == 44_000
+
+
+def test_the_second_submit_waits_as_long_as_the_vendor_asked() -> None:
+    task = a_task(started("a", idempotent=True), replace(UNKNOWN, retry_after_ms=5_000))
+
+    assert decide(task, facts(*BOTH)) == Sleep(NOW + 10 + 5_000)
 
 
 def test_at_most_three_upstreams_are_tried() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from hypothesis import given
@@ -181,3 +182,7 @@ def test_every_task_ends_and_is_settled_exactly_once(data: st.DataObject) -> Non
     unknown = [a for a in task.attempts if a.outcome is Outcome.UNKNOWN]
     assert len(unknown) <= 2
     assert task.exposure >= sum(a.planned_cost for a in unknown)
+    exposed = {a.outcome for a in task.attempts if a.exposure}
+    assert exposed <= {Outcome.UNKNOWN, Outcome.ABANDONED}
+    sent = Counter(attempt.id for attempt in world.submitted)
+    assert all(sent[a.id] <= (2 if a.idempotent else 1) for a in task.attempts)

@@ -269,12 +269,14 @@ async def test_a_numeric_code_counts_as_the_status(
 async def test_a_key_in_dispute_leaves_the_outcome_unknown(code: str) -> None:
     error = await submit_error(job("evolink", T2I), says({"error": {"code": code}}, 409))
     assert (error.blame, error.sent, error.code) == (Blame.PROVIDER, Sent.UNKNOWN, code)
+    assert not error.repeatable
 
 
 async def test_a_bad_gateway_leaves_the_outcome_unknown() -> None:
     body = {"error": {"code": "upstream_error", "message": "Backend.", "type": "upstream_error"}}
     error = await submit_error(job("evolink", T2I), says(body, 502))
     assert (error.blame, error.sent) == (Blame.PROVIDER, Sent.UNKNOWN)
+    assert error.repeatable
 
 
 async def test_a_daily_quota_rests_longer_than_an_empty_purse() -> None:

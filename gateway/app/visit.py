@@ -1,0 +1,32 @@
+"""What one visit to a task carries from step to step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.app.ports import Lease
+from gateway.domain.request import GenerationRequest
+from gateway.domain.routing import Route
+from gateway.domain.steps import Facts
+from gateway.domain.task import Task
+
+
+@dataclass(slots=True)
+class Visit:
+    """What one visit has learned so far; ``task`` is the newest state."""
+
+    lease: Lease
+    task: Task
+    request: GenerationRequest | None = None
+    route: Route | None = None
+    busy: dict[str, int] | None = None
+    due_ms: int | None = None
+
+    def facts(self, now_ms: int) -> Facts:
+        """Give the facts for the next decision."""
+        if self.route is None:
+            return Facts(now_ms)
+        busy = self.busy or {}
+        free = tuple(c for c in self.route.candidates if c.upstream not in busy)
+        waits = [*busy.values(), *([self.route.retry_at_ms] if self.route.retry_at_ms else [])]
+        return Facts(now_ms, free, min(waits) if waits else None)
