@@ -134,6 +134,14 @@ ROUTES = (
         "Cancel a task that is PENDING",
         {"request_id": "8a1c2f7e-1111-9e2d-b0c7-5d4f00aa7711"},
     ),
+    Route(
+        "GET",
+        "/tasks/{task_id}/cancel/",
+        Operation.CANCEL,
+        "The same, as the asynchronous client of SDK 1.25 sends it",
+        response_example={"request_id": "8a1c2f7e-1111-9e2d-b0c7-5d4f00aa7711"},
+        error_statuses=(400, 401, 404, 429, 500, 503),
+    ),
     *_tasks("GET", "/tasks", Operation.LIST, "List tasks, newest first", {"data": [], "tasks": []}),
     Route(
         "GET",

@@ -11,7 +11,7 @@ import pytest_asyncio
 from gateway.embedded import EmbeddedPostgres, EmbeddedValkey
 from tests.support.engines import cloned_database, flush
 from tests.support.shared import Shared, shared_stack
-from tests.support.stack import CONFIGURATION, Stack, running_stack
+from tests.support.stack import Stack, running_stack
 
 
 @pytest.fixture
@@ -23,7 +23,6 @@ async def stack(tmp_path: Path, database_url: str, redis_url: str) -> AsyncItera
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def module_stack(
-    request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
     postgres: EmbeddedPostgres,
     migrated_template: str,
@@ -31,17 +30,17 @@ async def module_stack(
 ) -> AsyncIterator[Stack]:
     """The same for all tests of a module that sets ``loop_scope="module"``.
 
-    The module's ``MORE_CONFIGURATION`` is added to the operator's file.
+    Vendors are asked every 50 ms: their work takes that long here, and such a module makes many
+    pictures.
     """
     flush(valkey)
-    configuration = CONFIGURATION + getattr(request.module, "MORE_CONFIGURATION", "")
-    with cloned_database(postgres, migrated_template) as database_url:
-        async with running_stack(
-            tmp_path_factory.mktemp("stack"),
-            database_url,
-            valkey.url,
-            configuration=configuration,
-        ) as running:
+    with (
+        cloned_database(postgres, migrated_template) as database_url,
+        pytest.MonkeyPatch.context() as quick,
+    ):
+        quick.setattr("gateway.domain.machine.POLL_DELAYS_MS", (50,))
+        folder = tmp_path_factory.mktemp("stack")
+        async with running_stack(folder, database_url, valkey.url) as running:
             yield running
 
 

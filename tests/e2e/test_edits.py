@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 from collections.abc import Mapping
 from typing import Any
 
 import httpx
 import pytest
-from PIL import Image
 
 from gateway.simulator import Script, SimTask
+from tests.support.pictures import data_url, png
 from tests.support.stack import Stack, Team, picture_size
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -22,6 +21,9 @@ WAIT = {"prefer": "wait=30"}
 LINK = "https://pictures.example/cat.png"
 WAN25, WAN27, GPT = "wan2.5-i2i-preview", "wan2.7-image", "gpt-image-1.5"
 
+# The header of a GIF of 512 by 512 pixels, and its end.
+GIF = b"GIF89a\x00\x02\x00\x02\x00\x00\x00;"
+
 Part = tuple[str, tuple[str, bytes, str]]
 
 
@@ -30,10 +32,8 @@ def stack(calm_stack: Stack) -> Stack:
     return calm_stack
 
 
-def drawn(width: int = 512, height: int = 512, mode: str = "RGB", kind: str = "PNG") -> bytes:
-    out = io.BytesIO()
-    Image.new(mode, (width, height), "teal").save(out, kind)
-    return out.getvalue()
+def drawn(width: int = 512, height: int = 512, mode: str = "RGB") -> bytes:
+    return png(mode, (width, height))
 
 
 def part(name: str, content: bytes | None = None, filename: str = "cat.png") -> Part:
@@ -133,7 +133,7 @@ async def test_a_mask_travels_with_its_picture(stack: Stack, path: str) -> None:
 
 async def test_a_mask_behind_a_link_goes_as_json(stack: Stack) -> None:
     team = await stack.team()
-    inline = "data:image/png;base64," + base64.b64encode(drawn()).decode()
+    inline = data_url(drawn())
     body = {"model": GPT, "prompt": "a kite", "images": [inline], "mask": {"image_url": LINK}}
 
     answer = await stack.post(team, body, PATHS[1])
@@ -151,7 +151,7 @@ async def test_a_mask_behind_a_link_goes_as_json(stack: Stack) -> None:
         (WAN27, [part("image[]"), part("image[]", b"GIF89a")], "image[1]", "PNG"),
         (WAN27, [part("image[]")] * 10, "image", "0 to 9"),
         (WAN27, [part("image", drawn(mode="RGBA"))], "image", "opaque"),
-        (WAN25, [part("image", drawn(kind="GIF"))], "image", "image/png"),
+        (WAN25, [part("image", GIF)], "image", "image/png"),
         (WAN27, [part("image"), mask()], "mask", "not supported"),
         (GPT, [part("image"), mask(256, 512)], "mask", "size of the first picture"),
         (GPT, [part("image"), part("mask")], "mask", "transparency"),
@@ -241,7 +241,7 @@ async def test_texts_of_a_form_are_read_as_what_they_mean(stack: Stack) -> None:
 
 async def test_a_picture_part_may_be_a_link_or_data_as_text(stack: Stack) -> None:
     team = await stack.team()
-    inline = "data:image/png;base64," + base64.b64encode(drawn()).decode()
+    inline = data_url(drawn())
 
     answers = [await send(stack, team, model=WAN27, image=text) for text in (LINK, inline)]
 
@@ -272,10 +272,7 @@ async def test_a_partial_edit_is_charged_by_the_picture(stack: Stack) -> None:
 
 async def test_a_picture_of_a_message_is_named_by_its_place_in_the_message(stack: Stack) -> None:
     team = await stack.team()
-    good, bad = (
-        "data:image/png;base64," + base64.b64encode(drawn(side, side)).decode()
-        for side in (512, 100)
-    )
+    good, bad = (data_url(drawn(side, side)) for side in (512, 100))
     content = [{"text": "a kite"}, {"image": good}, {"image": bad}]
     body = {"model": WAN27, "input": {"messages": [{"role": "user", "content": content}]}}
 

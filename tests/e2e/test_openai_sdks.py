@@ -13,7 +13,7 @@ import pytest
 from gateway.simulator import Script
 from tests.support.pictures import png
 from tests.support.sdk import OLD_PYTHON, SdkProcess, Sdks, sdk_processes
-from tests.support.stack import MODEL, Stack, Team, picture_size, running_stack
+from tests.support.stack import MODEL, Stack, Team, picture_size
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -322,19 +322,3 @@ async def test_a_refused_prompt_is_a_bad_request_and_not_tried_again(sdks: Sdks)
     for error, team in zip(errors, callers.teams, strict=True):
         assert (error["class"], error["code"]) == ("BadRequestError", "content_policy_violation")
         assert len(await tasks_of(sdks.stack, team)) == 1
-
-
-async def test_a_wait_that_ends_is_a_504_that_is_not_repeated_and_the_task_goes_on(
-    tmp_path: Path, database_url: str, redis_url: str, processes: list[SdkProcess]
-) -> None:
-    async with running_stack(tmp_path, database_url, redis_url, sync_wait_seconds=1) as stack:
-        callers = await Sdks(processes, stack).callers(PREFIX, credits=10)
-        stack.simulator.script("evolink", Script(work_ms=1_200))
-
-        errors = await callers.refused("images.generate", **KITE, options={"max_retries": 2})
-
-        for error, team in zip(errors, callers.teams, strict=True):
-            assert (error["class"], error["status_code"]) == ("InternalServerError", 504)
-            (task,) = await tasks_of(stack, team)
-            assert (await stack.ended(team, task["id"]))["status"] == "completed"
-            assert await stack.credits(team) == ("8.5", "0", "8.5")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import httpx
 import pytest
 from obstore.store import MemoryStore
-from PIL import Image
 
 from gateway.app.dialect import Upload, UploadedFile
 from gateway.app.uploads import BYTES_MAX, PICTURE_TTL_S, TICKET_TTL_S, Uploads
@@ -16,7 +14,10 @@ from gateway.domain.errors import AuthenticationFailed, InvalidRequest
 from gateway.domain.request import GenerationRequest, InputImage
 from gateway.domain.submission import Draft
 from gateway.stores.objects.assets import ObjectAssets
+from tests.support.pictures import MASK, PNG
 from tests.support.stack import Stack, Team
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 EDIT = "/api/v1/services/aigc/image2image/image-synthesis"
 PROMISED = {
@@ -34,10 +35,9 @@ PROMISED = {
 KEY = "gateway-uploads/0123456789abcdef/cat.png"
 
 
-def picture(color: str = "teal") -> bytes:
-    out = io.BytesIO()
-    Image.new("RGB", (512, 512), color).save(out, "PNG")
-    return out.getvalue()
+@pytest.fixture
+def stack(calm_stack: Stack) -> Stack:
+    return calm_stack
 
 
 async def policy(stack: Stack, team: Team) -> dict[str, Any]:
@@ -80,7 +80,7 @@ async def test_an_uploaded_picture_is_edited_for_the_team_that_uploaded_it_and_n
     ticket = await policy(stack, team)
     url = f"oss://{ticket['upload_dir']}/cat.png"
 
-    stored = await upload(stack, ticket, picture())
+    stored = await upload(stack, ticket, PNG)
     created = await edit(stack, team, url)
     stolen = await edit(stack, other, url)
     body = await stack.ended(team, created.json()["output"]["task_id"])
@@ -98,7 +98,7 @@ async def test_an_uploaded_picture_is_edited_for_the_team_that_uploaded_it_and_n
 async def test_a_second_file_of_the_same_name_does_not_pass_for_the_first(stack: Stack) -> None:
     ticket = await policy(stack, await stack.team())
 
-    answers = [await upload(stack, ticket, picture(c)) for c in ("teal", "teal", "red")]
+    answers = [await upload(stack, ticket, content) for content in (PNG, PNG, MASK)]
 
     assert [answer.status_code for answer in answers] == [200, 200, 409]
     assert set(answers[2].json()) == {"code", "message", "request_id"}
@@ -108,7 +108,7 @@ async def test_a_form_that_does_not_fit_its_ticket_is_a_flat_400(stack: Stack) -
     team = await stack.team()
     mine, other = await policy(stack, team), await policy(stack, team)
 
-    foreign = await upload(stack, {**mine, "upload_dir": other["upload_dir"]}, picture())
+    foreign = await upload(stack, {**mine, "upload_dir": other["upload_dir"]}, PNG)
     no_picture = await upload(stack, mine, b"<svg/>")
     no_file = await stack.client.post(
         mine["upload_host"], data={"key": f"{mine['upload_dir']}/a"}, files={"x": b"y"}
@@ -174,7 +174,7 @@ async def test_a_ticket_is_good_for_ten_minutes(uploads: Uploads, clock: SetCloc
 
 async def test_a_picture_is_kept_for_two_days(uploads: Uploads, clock: SetClock) -> None:
     draft = Draft(GenerationRequest("m", "p", images=(InputImage(f"oss://{KEY}"),)))
-    await uploads.keep("team-1", file_of(picture()))
+    await uploads.keep("team-1", file_of(PNG))
 
     clock.ms += PICTURE_TTL_S * 1000 - 1
     resolved = await uploads.resolved("team-1", draft, lambda url: KEY)
@@ -186,7 +186,7 @@ async def test_a_picture_is_kept_for_two_days(uploads: Uploads, clock: SetClock)
 
 
 async def test_a_picture_above_the_cap_is_refused(uploads: Uploads) -> None:
-    head = picture()
+    head = PNG
     await uploads.keep("team-1", file_of(head.ljust(BYTES_MAX, b"\0")))
 
     with pytest.raises(InvalidRequest, match=str(BYTES_MAX)):

@@ -45,7 +45,7 @@ def call(
 async def awaited(function: Any, **arguments: Any) -> Any:
     """Run an asynchronous method, then close the sockets that newer versions keep open."""
     answer = await function(**arguments)
-    if hasattr(answer, "__aiter__"):
+    if inspect.isasyncgen(answer):
         answer = [part async for part in answer]
     try:
         from dashscope.api_entities.aio_session import close_shared_aio_session

@@ -82,6 +82,11 @@ class Callers:
     base_url: str
     teams: Sequence[Team]
 
+    def alone(self) -> list[Callers]:
+        """Give each version's caller by itself, newest first."""
+        pairs = zip(self.processes, self.teams, strict=True)
+        return [Callers([process], self.base_url, [team]) for process, team in pairs]
+
     async def call(
         self, name: str, *, options: Mapping[str, Any] | None = None, **arguments: Any
     ) -> list[Any]:
@@ -106,9 +111,7 @@ class Callers:
         self, name: str, *, options: Mapping[str, Any] | None = None, **arguments: Any
     ) -> list[dict[str, Any]]:
         """Make a call that every version raises for; gives the facts of the exceptions."""
-        pairs = zip(self.processes, self.teams, strict=True)
-        alone = [Callers([process], self.base_url, [team]) for process, team in pairs]
-        calls = [caller.call(name, options=options, **arguments) for caller in alone]
+        calls = [caller.call(name, options=options, **arguments) for caller in self.alone()]
         found = await asyncio.gather(*calls, return_exceptions=True)
         assert [item for item in found if not isinstance(item, SdkRaised)] == []
         return [item.facts for item in found if isinstance(item, SdkRaised)]
