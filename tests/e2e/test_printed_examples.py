@@ -207,3 +207,18 @@ async def test_a_picture_that_cannot_be_reached_is_passed_on(
     prompt = "把这只猫改成赛博朋克风格,霓虹灯光,电影感构图"
     (first, *_) = shared.wiretap.sent("qingbo", prompt)
     assert first.words["image_urls"] == [f"https://{HOSTS[0]}/亿恩科技-maxcot.jpg"]
+
+
+async def test_a_failure_is_worded_as_seed_002_prints(shared: Shared, team: Team) -> None:
+    prompt = "fails [sim:fail=invalid_parameter]"
+    body = {"model": "wan2.7-image", "input": {"prompt": prompt}, "parameters": {"size": "1K"}}
+    created = (await shared.stack.post(team, body, SUBMIT)).json()
+    example = Printed("failure", "modelverse", SUBMIT, "")
+    done = await ended(shared, team, example, "", created)
+
+    output = done["output"]
+    assert output.keys() == {
+        "task_id", "task_status", "submit_time", "finish_time", "error_message",
+    }  # fmt: skip
+    assert output["task_status"] == "Failure"
+    assert re.fullmatch("code=InvalidParameter, message=.+", output["error_message"])
