@@ -26,7 +26,8 @@ PALETTE = [
 ]
 # Modelverse sells it under this name; the inner gateway knows it as an alias.
 ALIASES = {"qwen-image": "Qwen/Qwen-Image"}
-TIER_PIXELS = {"1K": "1024*1024", "4K": "5376*3024"}
+# What Qingbo's wire, which always names a ratio, makes of 1K.
+SQUARE = "1024*1024"
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Case:
     """One request through ``adapter``; ``vendor`` is who must get it in the end, as ``wire``.
 
     ``wire`` is what the vendor is told beside model, prompt and pictures: DashScope's parameters,
-    OpenAI's and Qingbo's other fields. ``pictures`` are places in the test's gallery.
+    OpenAI's and Qingbo's other fields. ``pictures`` are kinds: ``link`` or ``data``.
     """
 
     adapter: str
@@ -79,7 +80,7 @@ def _case(adapter: str, model: Model, limits: Limits, mode: Mode) -> Case:
         inert |= model.inert_with_images
     words = _words(model, limits, mode, inert)
     size, wire_size = _size(adapter, vendor, limits)
-    own = words | set_size(size) | {"n": n}
+    own = words | ({"size": size} if size else {}) | {"n": n}
     wire = {"n": n} | ({"size": wire_size} if wire_size else {})
     if vendor == "openai":
         wire |= {name: words[name] for name in limits.options if name in words}
@@ -98,11 +99,6 @@ def _case(adapter: str, model: Model, limits: Limits, mode: Mode) -> Case:
         negative=words.get("negative_prompt"),
         n=n,
     )
-
-
-def set_size(size: str | None) -> dict[str, str]:
-    """Give the field that asks for a size."""
-    return {"size": size} if size else {}
 
 
 def _words(model: Model, limits: Limits, mode: Mode, inert: frozenset[Feature]) -> dict[str, Any]:
@@ -169,8 +165,7 @@ def _size(adapter: str, vendor: str, limits: Limits) -> tuple[str | None, str | 
     if rule.fixed:
         return None, None
     if "1K" in rule.tiers:
-        # Qingbo's wire always names a ratio, which turns a tier into pixels.
-        return "1K", TIER_PIXELS["1K"] if adapter == "qingbo" else "1K"
+        return "1K", SQUARE if adapter == "qingbo" else "1K"
     usual = "1024x1024" if vendor == "openai" else "1280x1280"
     candidates = (usual, "1024x1024", rule.default, *rule.choices)
     text = next(text for text in candidates if _is_legal(text, limits))
@@ -193,7 +188,7 @@ def _special() -> Iterator[Case]:
     yield Case("qingbo", "wan2.7-image", "4K", wide, "qingbo", wide | wave)
     for adapter in ("dashscope", "modelverse", "qingbo"):
         twelve = {"n": 12, "enable_sequential": True, "watermark": False}
-        size = {"size": TIER_PIXELS["1K"] if adapter == "qingbo" else "1K"}
+        size = {"size": SQUARE if adapter == "qingbo" else "1K"}
         body = {"n": 12, "enable_sequential": True, "size": "1K"}
         yield Case(adapter, "wan2.7-image", "of 12", body, "dashscope", twelve | size, n=12)
         nine = {"n": 1, "watermark": False} | size

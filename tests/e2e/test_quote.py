@@ -25,7 +25,7 @@ SINGLE = sorted(
     | {"gpt-image-1.5", "gpt-image-2", "dall-e-2", "dall-e-3"}
 )
 slow = [HealthCheck.too_slow]
-quickly = settings(max_examples=8, deadline=None, suppress_health_check=slow)
+quickly = settings(max_examples=5, deadline=None, suppress_health_check=slow)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
