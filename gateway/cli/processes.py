@@ -8,14 +8,13 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 import uvloop
-from fastapi import FastAPI
 
 from gateway.cli.database import Addresses, engines_of
 from gateway.cli.output import fail, show
@@ -28,7 +27,7 @@ from gateway.simulator import DEFAULT_PORTS, SimulatorConfig, run
 from gateway.wiring.runtime import Gateway, open_gateway, reload_on_signal
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterator
     from types import FrameType
 
 GRACE_S = 8
@@ -79,6 +78,17 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._draining = draining
 
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop on SIGINT and SIGTERM. Unlike uvicorn's own, nothing is raised again afterwards.
+
+        A signal raised again would end the process before its stores are closed.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._draining.set()
         super().handle_exit(sig, frame)
@@ -92,11 +102,7 @@ async def _serve_api(settings: Settings, addresses: Addresses) -> None:
     ) as gateway:
         _on_hangup(gateway)
 
-        @asynccontextmanager
-        async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
-            yield
-
-        app = create_app(gateway.core, draining=draining, lifespan=lifespan)
+        app = create_app(gateway.core, draining=draining)
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -106,6 +112,7 @@ async def _serve_api(settings: Settings, addresses: Addresses) -> None:
             timeout_graceful_shutdown=GRACE_S,
             backlog=BACKLOG,
             ws="none",
+            lifespan="off",
         )
         await _Server(config, draining).serve(sockets=[listener])
 

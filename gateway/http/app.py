@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 
 import structlog
 from fastapi import FastAPI
@@ -24,10 +22,8 @@ from gateway.http.replies import error_response
 
 log = structlog.get_logger(__name__)
 
-Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
-
-def create_app(core: Core, *, draining: asyncio.Event, lifespan: Lifespan | None = None) -> FastAPI:
+def create_app(core: Core, *, draining: asyncio.Event) -> FastAPI:
     """Build the application around a core. ``draining`` is set when a shutdown begins."""
     app = FastAPI(
         title="Image Gateway",
@@ -35,7 +31,6 @@ def create_app(core: Core, *, draining: asyncio.Event, lifespan: Lifespan | None
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=lifespan,
     )
     app.router.routes.extend(ops_routes(core, draining))
     app.router.routes.extend(http_routes(core, draining))

@@ -73,7 +73,7 @@ class Process:
         if self.process.returncode is None:
             self.process.send_signal(signal.SIGTERM)
         code = await asyncio.wait_for(self.process.wait(), 15)
-        assert code in (0, -signal.SIGTERM), self.output.read_text(encoding="utf-8")[-2_000:]
+        assert code == 0, self.output.read_text(encoding="utf-8")[-2_000:]
 
 
 @asynccontextmanager
