@@ -164,6 +164,7 @@ _IMAGES: Mapping[str, _Key] = {
     "ratio_max": _AT_MOST,
     "bytes_max": _AT_MOST,
     "mask_bytes_max": _AT_MOST,
+    "mask_black_white": _Key(lambda table, key: table.flag(key), _second, _first),
     "formats": _Key(_listed(MEDIA_TYPES), _both, _either),
     "alpha": _ALLOWED,
     "inline": _ALLOWED,

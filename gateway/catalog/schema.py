@@ -245,7 +245,9 @@ def _feature_schemas(limits: Limits, model: Model) -> Json:
     if Feature.BOXES in limits.features:
         found["bbox_list"] = _boxes_schema(limits)
     if Feature.MASK in limits.features:
-        description = "PNG with transparency, as large as the first picture; URL or data URL."
+        black_white = limits.images.mask_black_white
+        kind = "White where to paint, black elsewhere" if black_white else "PNG with transparency"
+        description = f"{kind}, as large as the first picture; URL or data URL."
         found["mask"] = {"type": "string", "description": description}
     return found
 

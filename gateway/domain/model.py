@@ -53,6 +53,8 @@ class ImageRule:
     ``count_max_boxed`` narrows the count when boxes are drawn (D10), ``count_max_interleave``
     replaces both counts in interleave mode (0 to that many). ``alpha`` False refuses
     transparency (R20), ``inline`` False refuses pictures inside the request: links only.
+    A mask marks what to paint by transparency in a PNG, or with ``mask_black_white`` in white in
+    a picture of any format.
     """
 
     count_min: int = 0
@@ -64,6 +66,7 @@ class ImageRule:
     ratio_max: int | None = None
     bytes_max: int | None = None
     mask_bytes_max: int | None = None
+    mask_black_white: bool = False
     formats: tuple[str, ...] = ("image/jpeg", "image/png", "image/webp", "image/bmp")
     alpha: bool = True
     inline: bool = True

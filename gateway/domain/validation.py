@@ -212,7 +212,11 @@ def _mask_problems(
     if not request.images:
         yield Problem("mask", "mask needs a picture it covers", INVALID_IMAGE)
         return
-    if mask.media_type not in (None, MASK_TYPE) or mask.has_alpha is False:
+    if rule.mask_black_white:
+        if mask.media_type not in (None, *rule.formats):
+            message = f"mask is {mask.media_type}"
+            yield Problem("mask", message, INVALID_IMAGE, ", ".join(rule.formats))
+    elif mask.media_type not in (None, MASK_TYPE) or mask.has_alpha is False:
         yield Problem("mask", "mask must be a PNG with transparency", INVALID_IMAGE)
     yield from _too_many_bytes("mask", mask, rule.mask_bytes_max)
     first = request.images[0]

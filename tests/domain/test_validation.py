@@ -239,6 +239,22 @@ def test_a_mask_fits_its_picture(mask, facts, text):
     assert [part[: len(text or "")] for part in found] == ([text] if text else [])
 
 
+@pytest.mark.parametrize(
+    ("mask", "text"),
+    [
+        (InputImage("https://x/m", "image/jpeg", 600, 600, 100, has_alpha=False), None),
+        (InputImage("https://x/m", "image/png", 600, 600, 100, has_alpha=True), None),
+        (InputImage("https://x/m", "image/gif"), "mask is image/gif"),
+        (InputImage("https://x/m", "image/png", 600, 64), "mask is 600x64, the first picture 600"),
+        (InputImage("https://x/m", byte_count=11_000_000), "mask has 11000000 bytes"),
+    ],
+)
+def test_a_black_and_white_mask_needs_no_transparency(mask, text):
+    images = pictures(1, width=600, height=600)
+    found = problems(ask("wanx2.1-imageedit", images=images, mask=mask))
+    assert [part[: len(text or "")] for part in found] == ([text] if text else [])
+
+
 def test_a_mask_needs_a_picture_and_a_model_that_takes_one():
     assert problems(ask("gpt-image-2", mask=PNG)) == ["mask needs a picture it covers"]
     assert problems(ask("wan2.7-image", images=pictures(1), mask=PNG)) == ["mask is not supported"]

@@ -334,6 +334,27 @@ async def test_local_files_are_uploaded_and_edited(sdks: Sdks, local: Any, prefi
         assert [image.width for image in request.images] == [512, 600]
 
 
+async def test_a_local_mask_is_uploaded_beside_its_picture(sdks: Sdks, local: Any) -> None:
+    """[15]"""
+    callers = await sdks.callers(PREFIX)
+
+    answers = await callers.call(
+        "ImageSynthesis.call",
+        model="wanx2.1-imageedit",
+        prompt="a kite",
+        function="description_edit_with_mask",
+        base_image_url=local(),
+        mask_image_url=local("mask.png"),
+        n=1,
+    )
+
+    for answer in answers:
+        assert answer["output"]["task_status"] == "SUCCEEDED"
+        request = await sdks.stack.gateway.tasks.request_of(answer["output"]["task_id"])
+        assert (request.mask.width, request.images[0].width) == (512, 512)
+        assert request.options == {"function": "description_edit_with_mask"}
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -47,6 +47,7 @@ allow_private = true
 offers = [
     {{ model = "wan2.5-t2i-preview", cost_usd = "0.029" }},
     {{ model = "wan2.5-i2i-preview", cost_usd = "0.029" }},
+    {{ model = "wanx2.1-imageedit", cost_usd = "0.0206" }},
     {{ model = "wan2.6-t2i", cost_usd = "0.029" }},
     {{ model = "wan2.7-image", cost_usd = "0.0294" }},
     {{ model = "wan2.7-image-pro", cost_usd = "0.0735" }},
