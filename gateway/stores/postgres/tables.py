@@ -123,7 +123,7 @@ tasks = Table(
     Column("doc", LargeBinary, nullable=False),
     Column("request", LargeBinary, nullable=False),
     Index("tasks_unfinished", "id", postgresql_where=text("status IN ('pending', 'processing')")),
-    Index("tasks_by_team", "team_id", text("created_ms DESC"), text("id DESC")),
+    Index("tasks_by_team", "team_id", text("created_ms DESC")),
     Index("tasks_finished", "finished_ms", postgresql_where=text("finished_ms IS NOT NULL")),
 )
 
