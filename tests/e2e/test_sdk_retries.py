@@ -14,7 +14,7 @@ from gateway.simulator import Script
 from tests.support.cutting import cutting_proxy
 from tests.support.stack import MODEL, Stack, Team, running_stack
 
-LANTERN = {"model": MODEL, "prompt": "a paper lantern"}
+LANTERN: dict[str, Any] = {"model": MODEL, "prompt": "a paper lantern"}
 
 
 def counted(retries: int) -> dict[str, str]:
@@ -52,7 +52,9 @@ async def test_a_connection_cut_in_mid_wait_buys_one_picture(stack: Stack, prefi
     stack.simulator.script("evolink", Script(work_ms=900))
     async with cutting_proxy(stack.url, accepted(stack, team)) as url:
         with OpenAI(base_url=url + prefix, api_key=team.key, max_retries=2) as client:
-            answer = await asyncio.to_thread(client.images.with_raw_response.generate, **LANTERN)
+            answer = await asyncio.to_thread(
+                lambda: client.images.with_raw_response.generate(**LANTERN)
+            )
 
     (task,) = await tasks_of(stack, team)
     assert answer.retries_taken == 1
@@ -134,7 +136,7 @@ async def test_the_end_of_a_wait_invites_only_retries_that_attach(
 async def test_the_sdk_waits_on_beyond_the_wait_limit(hasty: Stack) -> None:
     team = await hasty.team()
     with OpenAI(base_url=hasty.url + "/v1", api_key=team.key, max_retries=6) as client:
-        answer = await asyncio.to_thread(client.images.generate, **LANTERN)
+        answer = await asyncio.to_thread(lambda: client.images.generate(**LANTERN))
 
     assert len(answer.data or ()) == 1
     assert hasty.simulator.bill("evolink").images == 1
@@ -148,7 +150,7 @@ async def test_a_failed_task_is_not_sent_again(stack: Stack) -> None:
         OpenAI(base_url=stack.url + "/v1", api_key=team.key) as client,
         pytest.raises(APIStatusError) as caught,
     ):
-        await asyncio.to_thread(client.images.generate, **LANTERN)
+        await asyncio.to_thread(lambda: client.images.generate(**LANTERN))
 
     assert caught.value.response.headers["x-should-retry"] == "false"
     assert len(await tasks_of(stack, team)) == 1

@@ -34,7 +34,7 @@ async def test_going_down_resets_the_calls_that_wait(sim, web):
     sim.script("evolink", Script(accept_then="timeout"))
     waiting = asyncio.create_task(create(sim, web, "evolink"))
     async with asyncio.timeout(5):
-        while not sim.tasks("evolink"):  # noqa: ASYNC110 - the simulator has no event to wait for
+        while not sim.tasks("evolink"):
             await asyncio.sleep(0.01)
     await sim.down("evolink")
     with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):
@@ -46,7 +46,7 @@ async def test_going_down_resets_the_calls_that_wait(sim, web):
 async def test_going_down_in_the_middle_of_work_leaves_no_error_in_the_log(sim, web, caplog):
     calls = [asyncio.create_task(create(sim, web, vendor)) for vendor in ("openai", "openai")]
     async with asyncio.timeout(5):
-        while len(sim.tasks("openai")) < 2:  # noqa: ASYNC110 - the simulator has no event for it
+        while len(sim.tasks("openai")) < 2:
             await asyncio.sleep(0.01)
     await sim.down("openai")
     await asyncio.gather(*calls, return_exceptions=True)
