@@ -28,7 +28,7 @@ FORBIDDEN_TEXTS = {
     ),
     "a path on the author's machine": re.compile("/(?:" + "|".join(HOMES) + ")/[a-z]+/"),
     "an index address in a requirements file": re.compile(
-        r"^--(?:extra-)?index-url|^--find-links", re.MULTILINE
+        r"^--(?:(?:extra-)?index|find)-(?:url|links)", re.MULTILINE
     ),
 }  # fmt: skip
 
