@@ -87,13 +87,16 @@ SELECT (SELECT count(*) FROM transfers) AS transfers, (SELECT count(*) FROM team
 
 
 async def verify(database: Database) -> LedgerReport:
-    """Check every rule in one REPEATABLE READ snapshot. Raises StoreUnavailable."""
+    """Check every rule in one REPEATABLE READ snapshot; violations by rule, then by subject.
+
+    Raises StoreUnavailable.
+    """
     async with database.transaction(isolation="repeatable_read", readonly=True) as connection:
         await connection.execute("SET LOCAL statement_timeout = 0; SET LOCAL enable_seqscan = on")
         scope = await connection.fetchrow(SCOPE, timeout=TIMEOUT_S)
         violations = [
             Violation(rule, row["subject"], row["detail"])
             for rule, statement in RULES.items()
-            for row in await connection.fetch(statement, timeout=TIMEOUT_S)
+            for row in sorted(await connection.fetch(statement, timeout=TIMEOUT_S))
         ]
     return LedgerReport(scope["transfers"], scope["teams"], scope["tasks"], tuple(violations))
