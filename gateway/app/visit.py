@@ -1,14 +1,40 @@
-"""What one visit to a task carries from step to step."""
+"""What a visit to a task works with, and what it carries from step to step."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from gateway.app.ports import Lease
+from gateway.app.ports import (
+    Budgets,
+    Clock,
+    HealthBoard,
+    Lease,
+    LiveTasks,
+    TaskStore,
+    UpstreamAdapter,
+)
+from gateway.app.results import ResultKeeper
+from gateway.domain.model import Catalog
 from gateway.domain.request import GenerationRequest
 from gateway.domain.routing import Route
 from gateway.domain.steps import Facts
 from gateway.domain.task import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What every visit of a process works with."""
+
+    catalog: Callable[[], Catalog]
+    adapters: Callable[[], Mapping[str, UpstreamAdapter]]
+    tasks: TaskStore
+    live: LiveTasks
+    health: HealthBoard
+    budgets: Budgets
+    results: ResultKeeper
+    clock: Clock
+    on_settled: Callable[[Task], None]
 
 
 @dataclass(slots=True)

@@ -23,6 +23,7 @@ from gateway.app.repeats import Recall
 from gateway.app.results import ResultKeeper
 from gateway.app.submit import Submit
 from gateway.app.sweep import Sweep
+from gateway.app.visit import Tools
 from gateway.callbacks.dispatcher import Dispatcher
 from gateway.callbacks.sender import HttpCallbackSender
 from gateway.catalog.schema import model_view
@@ -238,7 +239,7 @@ def _gateway(parts: _Parts, stack: AsyncExitStack) -> Gateway:
 
 
 def _advance(parts: _Parts, dispatcher: Dispatcher) -> Advance:
-    return Advance(
+    tools = Tools(
         catalog=parts.catalog,
         adapters=lambda: parts.configuration.adapters,
         tasks=parts.books.tasks,
@@ -255,6 +256,7 @@ def _advance(parts: _Parts, dispatcher: Dispatcher) -> Advance:
         clock=parts.clock,
         on_settled=lambda task: dispatcher.notify() if task.has_callback else None,
     )
+    return Advance(tools)
 
 
 def _core(parts: _Parts, query: Query, advance: Advance) -> Core:

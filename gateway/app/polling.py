@@ -1,0 +1,104 @@
+"""The steps of a visit that ask an upstream about a running attempt: poll and cancel."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import assert_never
+
+import structlog
+
+from gateway.app.outcomes import delivered, failure, fold, observe
+from gateway.app.visit import Tools, Visit
+from gateway.domain.errors import (
+    Blame,
+    Sent,
+    UpstreamError,
+)
+from gateway.domain.health import Plane, Signal, SignalKind
+from gateway.domain.machine import apply, poll_delay_ms
+from gateway.domain.steps import (
+    AttemptProgressed,
+    CancelConfirmed,
+    CancelRefused,
+    Event,
+    PollMissed,
+)
+from gateway.domain.task import Attempt, Task
+from gateway.domain.upstream import Cancelled, Delivered, Running
+
+log = structlog.get_logger(__name__)
+
+CANCEL_TRIES = 3
+
+
+async def poll(tools: Tools, visit: Visit, attempt: Attempt) -> None:
+    """Ask the upstream how the attempt stands, if its query budget allows it now."""
+    wait_ms = await tools.budgets.take_query(attempt.upstream)
+    now_ms = tools.clock.now_ms()
+    if wait_ms:
+        visit.due_ms = now_ms + wait_ms
+        return
+    adapter = tools.adapters().get(attempt.upstream)
+    try:
+        if adapter is None or attempt.upstream_task_id is None:
+            message = f"Upstream {attempt.upstream!r} is not configured any more."
+            raise UpstreamError(message, blame=Blame.PROVIDER, sent=Sent.NO)
+        answer = await adapter.poll(attempt.upstream_task_id)
+        match answer:
+            case Running():
+                visit.task = apply(visit.task, AttemptProgressed(now_ms, answer.progress))
+                visit.due_ms = now_ms + poll_delay_ms(attempt, answer.poll_after_ms)
+                return
+            case Cancelled():
+                event = await _cancelled_upstream(tools, visit.task, attempt)
+            case Delivered():
+                event = await delivered(tools, visit.task, attempt, answer)
+                finished = Signal(SignalKind.GOOD, plane=Plane.COMPLETION)
+                await observe(tools, visit.task, attempt, finished)
+            case _:
+                assert_never(answer)
+    except UpstreamError as error:
+        if error.sent is not Sent.REFUSED:
+            missed = PollMissed(error.code == "task_unknown", now_ms)
+            visit.task = apply(visit.task, missed)
+            visit.due_ms = now_ms + poll_delay_ms(attempt)
+            return
+        event = await failure(tools, visit.task, attempt, error)
+    await tools.budgets.finish(attempt.upstream, attempt.id)
+    await fold(tools, visit, event)
+    visit.route = None
+
+
+async def _cancelled_upstream(tools: Tools, task: Task, attempt: Attempt) -> Event:
+    if task.cancel_requested:
+        return CancelConfirmed(tools.clock.now_ms())
+    message = f"Upstream {attempt.upstream!r} cancelled the task by itself."
+    error = UpstreamError(message, blame=Blame.PROVIDER, code="cancelled_upstream")
+    return await failure(tools, task, attempt, error)
+
+
+async def cancel(tools: Tools, visit: Visit, attempt: Attempt) -> None:
+    """Ask the upstream to cancel the attempt; anything but a yes counts as refused."""
+    adapter = tools.adapters().get(attempt.upstream)
+    confirmed = False
+    may_ask = await _may_ask(tools, attempt.upstream)
+    if may_ask and adapter is not None and attempt.upstream_task_id is not None:
+        try:
+            confirmed = await adapter.cancel(attempt.upstream_task_id)
+        except UpstreamError as error:
+            log.info("cancel_failed", task_id=visit.task.id, reason=error.message)
+    now_ms = tools.clock.now_ms()
+    event = CancelConfirmed(now_ms) if confirmed else CancelRefused(now_ms)
+    visit.task = apply(visit.task, event)
+    if confirmed:
+        await tools.budgets.finish(attempt.upstream, attempt.id)
+
+
+async def _may_ask(tools: Tools, upstream: str) -> bool:
+    """Wait shortly for the right to send a query; a cancel counts as one."""
+    for _ in range(CANCEL_TRIES):
+        wait_ms = await tools.budgets.take_query(upstream)
+        if not wait_ms:
+            return True
+        await asyncio.sleep(min(wait_ms, 1_000) / 1_000)
+    return False
