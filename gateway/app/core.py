@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.app.admin import Admin
 from gateway.app.cancel import Cancel
 from gateway.app.dialect import Dialect
 from gateway.app.pictures import Pictures
@@ -33,6 +34,7 @@ class Core:
     pictures: Pictures
     keys: KeyStore
     ledger: Ledger
+    admin: Admin
     usage: Usage
     assets: AssetStore
     clock: Clock

@@ -54,8 +54,8 @@ def list_keys(
 
 
 async def _list(team: str | None) -> list[dict[str, Any]] | None:
+    from gateway.app.views import key_view
     from gateway.cli.database import books
-    from gateway.cli.views import key_view
 
     async with books() as opened:
         team_id = None
@@ -74,8 +74,8 @@ def revoke(key_id: KeyId, as_json: AsJson = False) -> None:
 
 
 async def _revoke(key_id: str) -> dict[str, Any]:
+    from gateway.app.views import key_view
     from gateway.cli.database import books
-    from gateway.cli.views import key_view
 
     async with books() as opened:
         return key_view(await opened.keys.revoke(key_id))
@@ -94,8 +94,8 @@ def rotate(
 
 
 async def _rotate(key_id: str, overlap_ms: int) -> dict[str, Any]:
+    from gateway.app.views import time_text
     from gateway.cli.database import books
-    from gateway.cli.views import time_text
 
     async with books() as opened:
         made, text = await opened.keys.rotate(key_id, overlap_ms)

@@ -23,8 +23,8 @@ def create(
 
 
 async def _create(name: str) -> dict[str, Any]:
+    from gateway.app.views import team_view
     from gateway.cli.database import books
-    from gateway.cli.views import team_view
 
     async with books() as opened:
         return team_view(await opened.ledger.create_team(name))
@@ -42,8 +42,8 @@ def show_team(
 
 
 async def _team(name: str) -> dict[str, Any] | None:
+    from gateway.app.views import team_view
     from gateway.cli.database import books
-    from gateway.cli.views import team_view
 
     async with books() as opened:
         found = await opened.ledger.team_named(name)
@@ -59,8 +59,8 @@ def list_teams(as_json: AsJson = False) -> None:
 
 
 async def _teams() -> list[dict[str, Any]]:
+    from gateway.app.views import team_view
     from gateway.cli.database import books
-    from gateway.cli.views import team_view
 
     async with books() as opened:
         return [team_view(found, secret=False) for found in await opened.ledger.teams()]
@@ -91,8 +91,8 @@ def grant(
 
 
 async def _grant(name: str, micro: int, reference: str | None) -> dict[str, Any] | None:
+    from gateway.app.views import team_view
     from gateway.cli.database import books
-    from gateway.cli.views import team_view
     from gateway.domain.money import format_micro
 
     async with books() as opened:

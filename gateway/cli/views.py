@@ -2,45 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
-from gateway.domain.access import ApiKey, Team
+from gateway.app.views import time_text
 from gateway.domain.ledger import LedgerReport, Transfer
 from gateway.domain.money import format_micro
 from gateway.domain.task import Attempt, Task
 from gateway.stores.postgres.outbox import CallbackLog
-
-
-def time_text(ms: int | None) -> str | None:
-    """Give a UTC time as ISO 8601 text."""
-    return None if ms is None else datetime.fromtimestamp(ms / 1000, UTC).isoformat()
-
-
-def team_view(team: Team, *, secret: bool = True) -> dict[str, Any]:
-    """Give a team; its webhook secret only where it is asked for."""
-    view = {
-        "id": team.id,
-        "name": team.name,
-        "balance": format_micro(team.balance),
-        "held": format_micro(team.held),
-        "available": format_micro(team.available),
-    }
-    return {**view, "webhook_secret": team.webhook_secret} if secret else view
-
-
-def key_view(key: ApiKey) -> dict[str, Any]:
-    """Give a key without its text."""
-    return {
-        "id": key.id,
-        "team": key.team_name,
-        "name": key.name,
-        "ends_with": key.last4,
-        "mode": key.default_mode,
-        "created_at": time_text(key.created_ms),
-        "expires_at": time_text(key.expires_ms),
-        "revoked_at": time_text(key.revoked_ms),
-    }
 
 
 def task_view(

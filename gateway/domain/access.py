@@ -2,14 +2,79 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from ipaddress import ip_address, ip_network
 
+from gateway.domain.errors import Problem
 from gateway.domain.money import MicroCredits
+
+SCOPES = ("generate", "read", "usage")
+LIST_MAX = 100
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRules:
+    """What a key may do; None allows everything.
+
+    ``models`` are canonical ids, ``upstreams`` names of upstreams or adapters, ``networks``
+    CIDR ranges callers must come from.
+    """
+
+    scopes: tuple[str, ...] | None = None
+    models: tuple[str, ...] | None = None
+    upstreams: tuple[str, ...] | None = None
+    networks: tuple[str, ...] | None = None
+
+    def problems(self) -> Iterator[Problem]:
+        """Give everything that is wrong with these rules, by field."""
+        for name in ("scopes", "models", "upstreams", "networks"):
+            texts = getattr(self, name)
+            if texts is not None and not 1 <= len(texts) <= LIST_MAX:
+                legal = f"1 to {LIST_MAX} entries, or null for no rule"
+                yield Problem(name, f"{name} has {len(texts)} entries.", legal=legal)
+        for scope in self.scopes or ():
+            if scope not in SCOPES:
+                yield Problem("scopes", f"{scope!r} is no scope.", legal=", ".join(SCOPES))
+        for network in self.networks or ():
+            if not _is_network(network):
+                message = f"{network!r} is no network."
+                yield Problem("networks", message, legal="CIDR such as 10.0.0.0/8")
+
+    def admits_scope(self, scope: str) -> bool:
+        """Whether calls of this kind are allowed."""
+        return self.scopes is None or scope in self.scopes
+
+    def admits_address(self, address: str | None) -> bool:
+        """Whether a caller at this address is allowed; one without an address never is."""
+        if self.networks is None:
+            return True
+        try:
+            caller = ip_address(address or "")
+        except ValueError:
+            return False
+        mapped = getattr(caller, "ipv4_mapped", None)
+        return any((mapped or caller) in ip_network(network) for network in self.networks)
+
+
+ANYTHING = KeyRules()
+RULES = tuple(field.name for field in fields(KeyRules))
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text)
+    except ValueError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """An authenticated key and its team. ``default_mode`` is ``auto``, ``sync`` or ``async``."""
+    """An authenticated key and its team. ``default_mode`` is ``auto``, ``sync`` or ``async``.
+
+    A suspended team's keys are known and may do nothing.
+    """
 
     team_id: str
     team_name: str
@@ -17,6 +82,8 @@ class Principal:
     key_name: str = ""
     default_mode: str = "auto"
     user_group: str = "default"
+    rules: KeyRules = ANYTHING
+    suspended: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +97,8 @@ class Team:
     webhook_secret: str
     created_ms: int
     user_group: str = "default"
+    version: int = 1
+    suspended_ms: int | None = None
 
     @property
     def available(self) -> MicroCredits:
@@ -50,3 +119,5 @@ class ApiKey:
     default_mode: str = "auto"
     expires_ms: int | None = None
     revoked_ms: int | None = None
+    version: int = 1
+    rules: KeyRules = ANYTHING

@@ -13,7 +13,9 @@ GatewayError
 │   ├── RouteNotFound           404
 │   ├── MethodNotAllowed        405
 │   ├── NameTaken               409
+│   ├── InUse                   409
 │   ├── TooLateToCancel         409
+│   ├── VersionConflict         412
 │   ├── IdempotencyConflict     422
 │   └── RateLimited             429
 ├── Unavailable                 503  the gateway cannot serve now
@@ -26,6 +28,7 @@ GatewayError
 ├── UpstreamError               an upstream refused, failed or vanished; ``blame`` decides
 ├── TaskIdTaken                 a new task's id is in use already; make another
 ├── RepeatedCall                a call's Idempotency-Key is in use already; see its task
+├── RepeatedChange              the same for a change by an operator; see what it made
 ├── StaleFence                  another worker moved the task on; drop what you hold
 └── ConfigError                 the operator's configuration is not usable
 """
@@ -179,6 +182,20 @@ class NameTaken(CallerError):
     code = "name_taken"
 
 
+class InUse(CallerError):
+    """Others depend on this; it can only be suspended."""
+
+    status = 409
+    code = "in_use"
+
+
+class VersionConflict(CallerError):
+    """Somebody else has changed this meanwhile; read it again."""
+
+    status = 412
+    code = "version_conflict"
+
+
 class TooLateToCancel(CallerError):
     """The task can no longer be cancelled."""
 
@@ -280,6 +297,18 @@ class RepeatedCall(GatewayError):
         """Take what the earlier call was."""
         super().__init__()
         self.earlier = earlier
+
+
+class RepeatedChange(GatewayError):
+    """An earlier call made something under the same Idempotency-Key."""
+
+    code = "repeated_change"
+
+    def __init__(self, subject: str, secret: str | None) -> None:
+        """Take the id of what was made, and its text where that is shown only once."""
+        super().__init__()
+        self.subject = subject
+        self.secret = secret
 
 
 class StaleFence(GatewayError):

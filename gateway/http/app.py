@@ -14,6 +14,7 @@ from gateway import __version__
 from gateway.app.core import Core
 from gateway.app.dialect import View
 from gateway.domain.errors import GatewayError, MethodNotAllowed, RouteNotFound
+from gateway.http.admin.serve import admin_routes
 from gateway.http.middleware import Observe
 from gateway.http.mount import dialect_at, http_routes
 from gateway.http.openapi import document
@@ -33,6 +34,7 @@ def create_app(core: Core, *, draining: asyncio.Event) -> FastAPI:
         redirect_slashes=False,
     )
     app.router.routes.extend(ops_routes(core, draining))
+    app.router.routes.extend(admin_routes(core))
     app.router.routes.extend(http_routes(core, draining))
     app.add_middleware(Observe)
     _add_error_handlers(app, core)

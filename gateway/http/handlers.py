@@ -23,6 +23,7 @@ from gateway.http.auth import authenticate
 from gateway.http.calls import call_head, read_body, read_multipart
 from gateway.http.exchange import Exchange
 from gateway.http.replies import error_response
+from gateway.http.rules import admit
 
 log = structlog.get_logger(__name__)
 
@@ -61,6 +62,7 @@ def endpoint(
                 principal = await uploads.admit(core, dialect, call)
             else:
                 principal = await authenticate(core.keys, call.headers)
+            admit(principal, route.operation, request.client.host if request.client else None)
             if route.operation in _WITH_BODY:
                 call = await _with_body(request, route, call)
             return await handler(Exchange(core, dialect, route, call, principal, view, draining))

@@ -8,6 +8,7 @@ from typing import Any
 from gateway.app.core import Core
 from gateway.app.dialect import Operation
 from gateway.domain.repeats import KEY_CHARS_MAX
+from gateway.http.admin.openapi import ADMIN_SCHEMES, add_admin_paths
 from gateway.http.mount import Mounted, mounted
 from gateway.http.repeats import KEY_HEADER
 
@@ -28,10 +29,12 @@ def document(base: dict[str, Any], core: Core) -> dict[str, Any]:
     paths: dict[str, Any] = dict(base.get("paths", {}))
     for entry in mounted(core):
         paths.setdefault(entry.path, {})[entry.route.method.lower()] = _operation(entry)
+    add_admin_paths(paths)
     components = dict(base.get("components", {}))
     components["securitySchemes"] = {
         **components.get("securitySchemes", {}),
         "key": {"type": "http", "scheme": "bearer", "description": "A team's key, sk-igw-…"},
+        **ADMIN_SCHEMES,
     }
     return {**base, "paths": paths, "components": components}
 

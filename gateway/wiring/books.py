@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from gateway.settings import Settings
+from gateway.stores.postgres.changes import Changes
 from gateway.stores.postgres.database import Database
 from gateway.stores.postgres.keys import PostgresKeys
 from gateway.stores.postgres.ledger import PostgresLedger
@@ -34,6 +35,7 @@ class Books:
     keys: PostgresKeys
     ledger: PostgresLedger
     outbox: PostgresOutbox
+    changes: Changes
 
 
 @asynccontextmanager
@@ -56,6 +58,7 @@ async def open_books(settings: Settings, database_url: str) -> AsyncGenerator[Bo
             PostgresKeys(database, clock, vault),
             PostgresLedger(database, clock, vault),
             PostgresOutbox(database, clock, vault),
+            Changes(database, clock, vault),
         )
         await tasks.close()
     finally:

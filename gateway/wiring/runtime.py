@@ -50,6 +50,7 @@ from gateway.stores.valkey.budgets import UpstreamLimits, ValkeyBudgets
 from gateway.stores.valkey.connection import Valkey
 from gateway.stores.valkey.health import ValkeyHealthBoard
 from gateway.stores.valkey.live_tasks import ValkeyLiveTasks
+from gateway.wiring.administration import administration
 from gateway.wiring.books import Books, SystemClock, open_books
 from gateway.worker import Worker
 
@@ -280,6 +281,7 @@ def _core(parts: _Parts, query: Query, advance: Advance) -> Core:
         pictures=Pictures(parts.assets, parts.fetcher),
         keys=parts.books.keys,
         ledger=parts.books.ledger,
+        admin=administration(parts.settings, parts.books),
         usage=parts.usage,
         assets=parts.assets,
         clock=parts.clock,

@@ -37,13 +37,17 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted([ROOT / "README.md", ROOT / "deploy" / "README.md", *DOCS.rglob("*.md")])
 OPERATORS_TABLES = {"credits", "upstreams", "models"}
-# Errors of the inside and of the command line, which no caller of the API ever gets.
+# Errors of the inside, of the command line and of operators' calls (docs/admin.md): no key of a
+# team ever gets one.
 NEVER_ANSWERED = {
     "TaskIdTaken",
     "RepeatedCall",
     "StaleFence",
     "ConfigError",
     "NotFound",
+    "RepeatedChange",
+    "InUse",
+    "VersionConflict",
     "NameTaken",
 }
 

@@ -1,17 +1,31 @@
-"""Where a page of a task list ends, as an opaque text."""
+"""Where a page of a list ends, as an opaque text."""
 
 from __future__ import annotations
 
 import base64
 import binascii
+from typing import Protocol
 
 from gateway.domain.errors import InvalidRequest, Problem
 from gateway.domain.money import MICRO_MAX
-from gateway.domain.task import Task
 
 
-def cursor_of(last: Task) -> str:
-    """Give the cursor that continues a list after this task."""
+class Dated(Protocol):
+    """What lists are made of: newest first, by creation time and id."""
+
+    @property
+    def id(self) -> str:
+        """Which one it is."""
+        ...
+
+    @property
+    def created_ms(self) -> int:
+        """When it was made."""
+        ...
+
+
+def cursor_of(last: Dated) -> str:
+    """Give the cursor that continues a list after this entry."""
     return base64.urlsafe_b64encode(f"{last.created_ms}:{last.id}".encode()).decode()
 
 

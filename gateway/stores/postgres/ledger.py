@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import os
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
 
-from gateway.app.ports import Clock
-from gateway.domain.access import Team
-from gateway.domain.errors import InvalidRequest, NameTaken, NotFound, Problem
+from gateway.domain.errors import InvalidRequest, NotFound, Problem
 from gateway.domain.ledger import (
     LedgerReport,
     Transfer,
@@ -22,47 +18,8 @@ from gateway.domain.ledger import (
 )
 from gateway.domain.money import MicroCredits
 from gateway.stores.postgres.codec import plain
-from gateway.stores.postgres.database import Database
-from gateway.stores.postgres.names import checked_name, new_id
-from gateway.stores.postgres.vault import Vault
+from gateway.stores.postgres.teams import TeamStore
 from gateway.stores.postgres.verify import verify
-
-# Adds a team with an empty account and its first signing secret.
-CREATE_TEAM = """
-WITH team AS (
-    INSERT INTO teams (id, name, user_group, created_ms) VALUES ($1, $2, $3, $4) RETURNING id
-), account AS (
-    INSERT INTO accounts (team_id) SELECT id FROM team
-)
-INSERT INTO webhook_secrets (id, team_id, sealed, created_ms) SELECT $5, id, $6, $4 FROM team
-"""
-
-_TEAM = """
-SELECT t.id, t.name, t.user_group, t.created_ms, a.balance, a.held, (
-    SELECT s.sealed FROM webhook_secrets s WHERE s.team_id = t.id AND s.valid_until_ms IS NULL
-    ORDER BY s.created_ms DESC, s.id DESC LIMIT 1
-) AS sealed
-FROM teams t JOIN accounts a ON a.team_id = t.id
-"""
-
-# Gives a team by its id.
-TEAM = f"{_TEAM} WHERE t.id = $1"
-
-# Gives a team by its name.
-TEAM_NAMED = f"{_TEAM} WHERE t.name = $1"
-
-# Gives all teams by name.
-TEAMS = f"{_TEAM} ORDER BY t.name"
-
-# Lets a team's signing secrets run out at a time and adds a new one.
-ADD_SIGNER = """
-WITH old AS (
-    UPDATE webhook_secrets SET valid_until_ms = least(coalesce(valid_until_ms, $5), $5)
-    WHERE team_id = $2
-)
-INSERT INTO webhook_secrets (id, team_id, sealed, created_ms) SELECT $1, id, $3, $4
-FROM teams WHERE id = $2 RETURNING id
-"""
 
 # Adds credits: the transfer and the account move together.
 GRANT = """
@@ -86,78 +43,8 @@ GRANTS = f"""
 """
 
 
-class PostgresLedger:
+class PostgresLedger(TeamStore):
     """Teams, grants and the proof that the books are sound."""
-
-    def __init__(self, database: Database, clock: Clock, vault: Vault) -> None:
-        """Take the pool, the clock that dates transfers, and what seals signing secrets."""
-        self._db = database
-        self._clock = clock
-        self._vault = vault
-
-    # --- teams -----------------------------------------------------------------------------
-
-    async def create_team(self, name: str, user_group: str = "default") -> Team:
-        """Add a team without credits. Raises NameTaken, and InvalidRequest for a bad name."""
-        team_id, now_ms = new_id("team"), self._clock.now_ms()
-        secret = _new_secret()
-        team = Team(
-            id=team_id,
-            name=checked_name(name),
-            balance=0,
-            held=0,
-            webhook_secret=secret,
-            created_ms=now_ms,
-            user_group=user_group,
-        )
-        sealed = self._vault.seal(secret, team_id)
-        try:
-            await self._db.write(
-                CREATE_TEAM, team_id, team.name, user_group, now_ms, new_id("whs"), sealed
-            )
-        except asyncpg.UniqueViolationError:
-            raise NameTaken(f"There is a team named {name!r} already.") from None
-        return team
-
-    async def team(self, team_id: str) -> Team | None:
-        """Give a team with its balance."""
-        return self._one(await self._db.read(TEAM, plain(team_id)))
-
-    async def team_named(self, name: str) -> Team | None:
-        """Give a team by its name."""
-        return self._one(await self._db.read(TEAM_NAMED, plain(name)))
-
-    async def teams(self) -> Sequence[Team]:
-        """Give all teams, by name."""
-        return [self._team(row) for row in await self._db.read(TEAMS)]
-
-    async def rotate_webhook_secret(self, team_id: str, overlap_ms: int) -> str:
-        """Give the team's new signing secret; the old ones go on signing for ``overlap_ms``.
-
-        Raises NotFound.
-        """
-        secret, now_ms = _new_secret(), self._clock.now_ms()
-        sealed = self._vault.seal(secret, team_id)
-        rows = await self._db.write(
-            ADD_SIGNER, new_id("whs"), team_id, sealed, now_ms, now_ms + overlap_ms
-        )
-        if not rows:
-            raise NotFound(f"There is no team {team_id!r}.")
-        return secret
-
-    def _one(self, rows: list[Any]) -> Team | None:
-        return self._team(rows[0]) if rows else None
-
-    def _team(self, row: Any) -> Team:
-        return Team(
-            id=row["id"],
-            name=row["name"],
-            balance=row["balance"],
-            held=row["held"],
-            webhook_secret=self._vault.open(row["sealed"], row["id"]),
-            created_ms=row["created_ms"],
-            user_group=row["user_group"],
-        )
 
     # --- credits ---------------------------------------------------------------------------
 
@@ -227,8 +114,3 @@ def _transfer(row: Any) -> Transfer:
         returned=row["returned"],
         reference=row["reference"],
     )
-
-
-def _new_secret() -> str:
-    """Give a Standard Webhooks signing secret: ``whsec_`` and 32 random bytes in base64."""
-    return "whsec_" + base64.b64encode(os.urandom(32)).decode()

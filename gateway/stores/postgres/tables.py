@@ -36,7 +36,10 @@ teams = Table(
     Column("name", Text, nullable=False),
     Column("user_group", Text, nullable=False, server_default="default"),
     Column("created_ms", BigInteger, nullable=False),
+    Column("version", Integer, nullable=False, server_default="1"),
+    Column("suspended_ms", BigInteger),
     UniqueConstraint("name", name="teams_name_key"),
+    Index("teams_newest", text("created_ms DESC"), text("id DESC")),
 )
 
 accounts = Table(
@@ -67,12 +70,44 @@ api_keys = Table(
     Column("hash", LargeBinary, nullable=False),
     Column("last4", Text, nullable=False),
     Column("default_mode", Word, nullable=False, server_default="auto"),
-    Column("scopes", JSONB),
     Column("created_ms", BigInteger, nullable=False),
     Column("expires_ms", BigInteger),
     Column("revoked_ms", BigInteger),
+    Column("version", Integer, nullable=False, server_default="1"),
+    Column("scopes", ARRAY(Text)),
+    Column("models", ARRAY(Text)),
+    Column("upstreams", ARRAY(Text)),
+    Column("networks", ARRAY(Text)),
     UniqueConstraint("hash", name="api_keys_hash_key"),
     Index("api_keys_team", "team_id", "created_ms"),
+    Index("api_keys_newest", text("created_ms DESC"), text("id DESC")),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", BigInteger, primary_key=True),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("actor_id", Word, nullable=False),
+    Column("actor_name", Text, nullable=False),
+    Column("action", Word, nullable=False),
+    Column("subject", Word, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("before", JSONB),
+    Column("after", JSONB),
+    Index("audit_of_subject", "subject", text("id DESC")),
+)
+
+admin_repeats = Table(
+    "admin_repeats",
+    metadata,
+    Column("actor_id", Word, primary_key=True),
+    Column("scope", Word, primary_key=True),
+    Column("key", Word, primary_key=True),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("subject", Word),
+    Column("sealed", LargeBinary),
+    Column("created_ms", BigInteger, nullable=False),
 )
 
 meta = Table(

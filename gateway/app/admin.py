@@ -1,0 +1,19 @@
+"""What administration can do, for the API and the command line alike."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from gateway.app.ports.admin import AuditLog, KeyAdmin, TeamAdmin
+from gateway.domain.administration import Actor
+
+
+@dataclass(frozen=True, slots=True)
+class Admin:
+    """The stores operators work on, and who a bearer text stands for (None: nobody)."""
+
+    actor: Callable[[str], Awaitable[Actor | None]]
+    teams: TeamAdmin
+    keys: KeyAdmin
+    audit: AuditLog

@@ -1,0 +1,100 @@
+"""What administration needs of the stores: teams, keys, the audit log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from gateway.domain.access import ApiKey, KeyRules, Team
+from gateway.domain.administration import Ask, AuditEntry
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One page of a list, newest first; ``cursor`` continues it, None at the end."""
+
+    items: tuple[T, ...]
+    cursor: str | None
+
+
+class TeamAdmin(Protocol):
+    """Teams as operators see them. Every change writes its audit row."""
+
+    async def create_team(self, name: str, user_group: str = ..., *, ask: Ask = ...) -> Team:
+        """Add a team without credits. Raises NameTaken, InvalidRequest, RepeatedChange."""
+        ...
+
+    async def team(self, team_id: str) -> Team | None:
+        """Give a team with its balance."""
+        ...
+
+    async def team_page(self, limit: int, cursor: str | None) -> Page[Team]:
+        """Give a page of teams. Raises InvalidRequest for a cursor that is none of ours."""
+        ...
+
+    async def update_team(self, team_id: str, fields: Mapping[str, Any], ask: Ask) -> Team:
+        """Change ``name`` or ``user_group``. Raises NotFound, NameTaken, VersionConflict."""
+        ...
+
+    async def suspend_team(self, team_id: str, ask: Ask, *, suspended: bool) -> Team:
+        """Stop a team's keys from working, or let them work again. Raises NotFound."""
+        ...
+
+    async def delete_team(self, team_id: str, ask: Ask) -> None:
+        """Delete a team that never had a transfer, with its keys. Raises NotFound, InUse."""
+        ...
+
+
+class KeyAdmin(Protocol):
+    """Keys as operators see them. Every change writes its audit row."""
+
+    async def create(
+        self,
+        team_id: str,
+        name: str = "",
+        *,
+        default_mode: str = ...,
+        expires_ms: int | None = ...,
+        rules: KeyRules = ...,
+        ask: Ask = ...,
+    ) -> tuple[ApiKey, str]:
+        """Add a key; gives it and its text. Raises NotFound, InvalidRequest, RepeatedChange."""
+        ...
+
+    async def key(self, key_id: str) -> ApiKey:
+        """Give a key without its text. Raises NotFound."""
+        ...
+
+    async def key_page(self, limit: int, cursor: str | None, team_id: str | None) -> Page[ApiKey]:
+        """Give a page of keys, revoked ones included. Raises InvalidRequest for a bad cursor."""
+        ...
+
+    async def update(self, key_id: str, fields: Mapping[str, Any], ask: Ask) -> ApiKey:
+        """Change a key's name, mode, end and rules. Raises NotFound, VersionConflict."""
+        ...
+
+    async def revoke(self, key_id: str, ask: Ask = ...) -> ApiKey:
+        """End a key now, in every process within a second. Raises NotFound."""
+        ...
+
+    async def rotate(self, key_id: str, overlap_ms: int, ask: Ask = ...) -> tuple[ApiKey, str]:
+        """Give a new key like this one; the old one ends after ``overlap_ms``."""
+        ...
+
+
+class AuditLog(Protocol):
+    """What was changed by whom."""
+
+    async def log(
+        self,
+        limit: int,
+        before_id: int | None = None,
+        *,
+        subject: str | None = None,
+        actor_id: str | None = None,
+    ) -> Page[AuditEntry]:
+        """Give a page of the audit log, newest first."""
+        ...

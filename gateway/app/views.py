@@ -1,0 +1,48 @@
+"""Records as the API of operators and ``--json`` show them; amounts are decimal strings (⚑ §6)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from gateway.domain.access import RULES, ApiKey, Team
+from gateway.domain.money import format_micro
+
+
+def time_text(ms: int | None) -> str | None:
+    """Give a UTC time as ISO 8601 text."""
+    return None if ms is None else datetime.fromtimestamp(ms / 1000, UTC).isoformat()
+
+
+def team_view(team: Team, *, secret: bool = True) -> dict[str, Any]:
+    """Give a team; its webhook secret only where it is asked for."""
+    view = {
+        "id": team.id,
+        "name": team.name,
+        "user_group": team.user_group,
+        "balance": format_micro(team.balance),
+        "held": format_micro(team.held),
+        "available": format_micro(team.available),
+        "created_at": time_text(team.created_ms),
+        "suspended_at": time_text(team.suspended_ms),
+        "version": team.version,
+    }
+    return {**view, "webhook_secret": team.webhook_secret} if secret else view
+
+
+def key_view(key: ApiKey) -> dict[str, Any]:
+    """Give a key without its text; a rule that is null allows everything."""
+    rules = {name: getattr(key.rules, name) for name in RULES}
+    return {
+        "id": key.id,
+        "team_id": key.team_id,
+        "team": key.team_name,
+        "name": key.name,
+        "ends_with": key.last4,
+        "mode": key.default_mode,
+        "created_at": time_text(key.created_ms),
+        "expires_at": time_text(key.expires_ms),
+        "revoked_at": time_text(key.revoked_ms),
+        **{name: list(rule) if isinstance(rule, tuple) else rule for name, rule in rules.items()},
+        "version": key.version,
+    }

@@ -1,0 +1,89 @@
+"""Who administers the gateway, what each role may do, and the record of every change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Permission(StrEnum):
+    """What a route of ``/admin/v1`` asks of whoever calls it."""
+
+    READ = "read"
+    MANAGE = "manage"
+    MONEY = "money"
+    OPERATORS = "operators"
+
+
+class Role(StrEnum):
+    """What an operator is trusted with; each role reads everything but secrets."""
+
+    VIEWER = "viewer"
+    FINANCE = "finance"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+    def may(self, permission: Permission) -> bool:
+        """Whether this role has a permission."""
+        return permission in _PERMISSIONS[self]
+
+
+_PERMISSIONS: Mapping[Role, frozenset[Permission]] = {
+    Role.VIEWER: frozenset({Permission.READ}),
+    Role.FINANCE: frozenset({Permission.READ, Permission.MONEY}),
+    Role.OPERATOR: frozenset({Permission.READ, Permission.MANAGE}),
+    Role.ADMIN: frozenset(Permission),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who asks for a change: an operator, the admin key, or the command line."""
+
+    id: str
+    name: str
+    role: Role
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatMark:
+    """What a repetition of a create call is recognised by: its Idempotency-Key and content."""
+
+    scope: str
+    key: str
+    fingerprint: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One wish to change something, as the audit log will name it.
+
+    ``version`` is the version the caller saw (If-Match); None changes whatever is there.
+    """
+
+    actor: Actor
+    request_id: str = ""
+    mark: RepeatMark | None = None
+    version: int | None = None
+
+
+ADMIN_KEY = Actor("admin-key", "admin key", Role.ADMIN)
+COMMAND_LINE = Ask(Actor("command-line", "command line", Role.ADMIN))
+"""Who runs a command has the database itself, and with it every permission."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One change: who made it, to what, and what it was before and after. No secrets."""
+
+    id: int
+    at_ms: int
+    actor_id: str
+    actor_name: str
+    action: str
+    subject: str
+    request_id: str
+    before: Mapping[str, Any] | None = None
+    after: Mapping[str, Any] | None = None

@@ -1,0 +1,118 @@
+"""The part of `/openapi.json` about `/admin/v1`, from the declarations of its routes."""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+from typing import Any
+
+from gateway.domain.repeats import KEY_CHARS_MAX
+from gateway.http.admin.routes import BASE, LIMIT_MAX, AdminRoute
+from gateway.http.admin.table import ROUTES
+
+ADMIN_SCHEMES: dict[str, Any] = {
+    "admin": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "GATEWAY_ADMIN_KEY.",
+    }
+}
+_LIMIT = {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": 50}
+_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "code", "param", "request_id"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "code": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "request_id": {"type": "string"},
+            },
+        }
+    },
+}
+
+
+def add_admin_paths(paths: dict[str, Any]) -> None:
+    """Add every route of ``/admin/v1``."""
+    for route in ROUTES:
+        paths.setdefault(BASE + route.path, {})[route.method.lower()] = _operation(route)
+
+
+def _operation(route: AdminRoute) -> dict[str, Any]:
+    name = re.sub(r"[{}]", "", route.path).strip("/").replace("/", "_")
+    content = {route.content_type: {"schema": {"type": "object"}}}
+    done: dict[str, Any] = {"description": "Done."}
+    if route.status != 204:
+        done["content"] = content
+    operation: dict[str, Any] = {
+        "operationId": f"admin_{route.method.lower()}_{name}",
+        "summary": route.summary,
+        "description": f"Needs the permission `{route.permission.value}`.",
+        "tags": ["admin"],
+        "security": [{"admin": []}],
+        "parameters": _parameters(route),
+        "responses": {str(route.status): done} | {str(s): _failed(s) for s in route.errors},
+    }
+    if route.body is not None:
+        operation["requestBody"] = _body(route)
+    return operation
+
+
+def _failed(status: int) -> dict[str, Any]:
+    content = {"application/json": {"schema": _ERROR}}
+    return {"description": HTTPStatus(status).phrase, "content": content}
+
+
+def _body(route: AdminRoute) -> dict[str, Any]:
+    schema: dict[str, Any] = {
+        "type": "object",
+        "properties": dict(route.body or {}),
+        "additionalProperties": False,
+    }
+    if route.required:
+        schema["required"] = list(route.required)
+    return {
+        "required": bool(route.required),
+        "content": {"application/json": {"schema": schema}},
+    }
+
+
+def _parameters(route: AdminRoute) -> list[dict[str, Any]]:
+    text = {"type": "string"}
+    found = [
+        {"name": name, "in": "path", "required": True, "schema": text}
+        for name in re.findall(r"\{(\w+)\}", route.path)
+    ]
+    found += [
+        {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "schema": _LIMIT if name == "limit" else text,
+        }
+        for name in route.query
+    ]
+    if route.creates:
+        schema = {"type": "string", "minLength": 1, "maxLength": KEY_CHARS_MAX}
+        found.append(
+            _header("Idempotency-Key", "A repetition within 24 hours creates once.", schema)
+        )
+    if route.versioned:
+        words = "The ETag of what you saw; 412 when it has changed since."
+        found.append(_header("If-Match", words, text))
+    return found
+
+
+def _header(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": "header",
+        "required": False,
+        "description": description,
+        "schema": schema,
+    }

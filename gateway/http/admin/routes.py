@@ -1,0 +1,88 @@
+"""What a route of `/admin/v1` is: an address, the permission it asks for, and its handler."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.app.core import Core
+from gateway.domain.administration import Actor, Ask, Permission
+from gateway.domain.errors import InvalidRequest, Problem
+from gateway.http.admin.fields import Fields
+
+BASE = "/admin/v1"
+LIMIT_MAX = 200
+
+
+@dataclass(frozen=True, slots=True)
+class AdminCall:
+    """One authorised call. ``body`` and ``query`` name every problem they find at once."""
+
+    core: Core
+    request: Request
+    ask: Ask
+    body: Fields
+    query: Fields
+
+    @property
+    def actor(self) -> Actor:
+        """Who calls."""
+        return self.ask.actor
+
+    @property
+    def path(self) -> Mapping[str, str]:
+        """The parameters of the path."""
+        return self.request.path_params
+
+    def page(self) -> tuple[int, str | None]:
+        """Give ``limit`` and ``cursor`` of a list call."""
+        text = self.query.text("limit") or "50"
+        if not (text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= LIMIT_MAX):
+            legal = f"1 to {LIMIT_MAX}"
+            raise InvalidRequest(Problem("limit", "limit is not valid.", legal=legal))
+        return int(text), self.query.text("cursor")
+
+
+Handler = Callable[[AdminCall], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class AdminRoute:
+    """One address under ``/admin/v1``; what follows ``summary`` is its OpenAPI.
+
+    ``creates``: takes an Idempotency-Key. ``versioned``: takes If-Match. ``body`` maps field
+    names to JSON Schemas, ``required`` names those that must be sent.
+    """
+
+    method: str
+    path: str
+    permission: Permission
+    handler: Handler
+    summary: str
+    creates: bool = False
+    versioned: bool = False
+    body: Mapping[str, Any] | None = None
+    required: tuple[str, ...] = ()
+    query: tuple[str, ...] = ()
+    status: int = 200
+    content_type: str = "application/json"
+    errors: tuple[int, ...] = field(default=(400, 401, 403, 404, 503))
+
+
+def paged(items: list[dict[str, Any]], cursor: str | None) -> dict[str, Any]:
+    """Give the body of a list."""
+    return {
+        "object": "list",
+        "data": items,
+        "has_more": cursor is not None,
+        "next_cursor": cursor,
+    }
+
+
+def etag(version: int) -> dict[str, str]:
+    """Give the header that If-Match takes."""
+    return {"etag": f'"{version}"'}

@@ -1,0 +1,110 @@
+"""From a request to an authorised `AdminCall`, and from its outcome to a response."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route as HttpRoute
+
+from gateway.app.core import Core
+from gateway.app.dialect import Operation, Route, View
+from gateway.domain.administration import Actor, Ask, RepeatMark
+from gateway.domain.errors import AuthenticationFailed, GatewayError, InvalidRequest, NotAllowed
+from gateway.domain.errors import Problem as Wrong
+from gateway.domain.repeats import KEY_CHARS_MAX
+from gateway.http.admin.fields import Fields
+from gateway.http.admin.routes import BASE, AdminCall, AdminRoute
+from gateway.http.admin.table import ROUTES
+from gateway.http.auth import KEY_MAX, key_of
+from gateway.http.calls import read_body
+from gateway.http.mount import NATIVE
+from gateway.http.replies import error_response
+
+IDEMPOTENCY_KEY = "idempotency-key"
+_VERSION = re.compile(r'(?:W/)?"([0-9]{1,9})"\Z')
+# The cap of a body is the same as that of any call without pictures.
+_BODY = Route("POST", BASE, Operation.QUERY, "an administrative call")
+
+
+def admin_routes(core: Core) -> list[HttpRoute]:
+    """Give the Starlette routes of ``/admin/v1``."""
+    return [
+        HttpRoute(BASE + route.path, _endpoint(core, route), methods=[route.method])
+        for route in ROUTES
+    ]
+
+
+def _endpoint(core: Core, route: AdminRoute) -> Callable[[Request], Awaitable[Response]]:
+    async def serve(request: Request) -> Response:
+        request.scope["state"]["route"] = BASE + route.path
+        try:
+            actor = await _actor(core, request)
+            if not actor.role.may(route.permission):
+                raise NotAllowed(
+                    f"The role {actor.role.value} has no permission {route.permission.value}."
+                )
+            return await route.handler(await _call(core, route, request, actor))
+        except GatewayError as error:
+            request_id = request.scope["state"].get("request_id", "")
+            view = View(core.public_url or "", request_id, core.clock.now_ms())
+            return error_response(core.dialects[NATIVE], error, view)
+
+    return serve
+
+
+async def _actor(core: Core, request: Request) -> Actor:
+    text = key_of(request.headers)
+    actor = await core.admin.actor(text) if len(text) <= KEY_MAX else None
+    if actor is None:
+        raise AuthenticationFailed("The admin key or operator token is not valid.")
+    return actor
+
+
+async def _call(core: Core, route: AdminRoute, request: Request, actor: Actor) -> AdminCall:
+    body = await read_body(request, _BODY)
+    sent = _object(body) if route.body is not None else {}
+    query = Fields(dict(request.query_params), route.query)
+    query.finish()
+    ask = Ask(
+        actor=actor,
+        request_id=request.scope["state"].get("request_id", ""),
+        mark=_mark(route, request, body) if route.creates else None,
+        version=_version(request.headers.get("if-match")) if route.versioned else None,
+    )
+    return AdminCall(core, request, ask, Fields(sent, tuple(route.body or ())), query)
+
+
+def _object(body: bytes) -> Mapping[str, Any]:
+    try:
+        value = msgspec.json.decode(body or b"{}")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise InvalidRequest(Wrong("", "The body is no JSON object.", "invalid_json"))
+    return value
+
+
+def _mark(route: AdminRoute, request: Request, body: bytes) -> RepeatMark | None:
+    key = request.headers.get(IDEMPOTENCY_KEY)
+    if key is None:
+        return None
+    if not 1 <= len(key) <= KEY_CHARS_MAX or "\x00" in key:
+        legal = f"1 to {KEY_CHARS_MAX} characters"
+        message = "The Idempotency-Key is not valid."
+        raise InvalidRequest(Wrong("Idempotency-Key", message, "invalid_idempotency_key", legal))
+    scope = f"{request.method} {request.url.path}"
+    return RepeatMark(scope, key, hashlib.sha256(body).digest())
+
+
+def _version(if_match: str | None) -> int | None:
+    """Give the version of an If-Match header; a tag that is none of ours matches nothing."""
+    if if_match is None or if_match.strip() == "*":
+        return None
+    match = _VERSION.match(if_match.strip())
+    return int(match[1]) if match else -1

@@ -1,0 +1,12 @@
+"""Every route of `/admin/v1`, by resource."""
+
+from __future__ import annotations
+
+from gateway.http.admin import audit, keys, teams
+from gateway.http.admin.routes import AdminRoute
+
+ROUTES: tuple[AdminRoute, ...] = (
+    *teams.ROUTES,
+    *keys.ROUTES,
+    *audit.ROUTES,
+)

@@ -1,0 +1,127 @@
+"""`/admin/v1/teams`: who pays."""
+
+from __future__ import annotations
+
+from starlette.responses import JSONResponse, Response
+
+from gateway.app.views import team_view
+from gateway.domain.access import Team
+from gateway.domain.administration import Permission
+from gateway.domain.errors import NotFound, RepeatedChange
+from gateway.http.admin.routes import AdminCall, AdminRoute, etag, paged
+
+_TEXT = {"type": "string", "minLength": 1, "maxLength": 100}
+_FIELDS = {"name": _TEXT, "user_group": _TEXT}
+
+
+async def create(call: AdminCall) -> Response:
+    """Add a team; its webhook secret is in this answer alone."""
+    name = call.body.needed("name")
+    group = call.body.text("user_group", maximum=100) or "default"
+    call.body.finish()
+    try:
+        team = await call.core.admin.teams.create_team(name, group, ask=call.ask)
+    except RepeatedChange as earlier:
+        team = await known(call, earlier.subject)
+    return _answer(team, secret=True, status=201)
+
+
+async def list_teams(call: AdminCall) -> Response:
+    """List teams, newest first."""
+    found = await call.core.admin.teams.team_page(*call.page())
+    return JSONResponse(paged([team_view(t, secret=False) for t in found.items], found.cursor))
+
+
+async def get(call: AdminCall) -> Response:
+    """Give a team with its balance."""
+    return _answer(await known(call, call.path["team_id"]))
+
+
+async def update(call: AdminCall) -> Response:
+    """Change what is sent; the rest stays."""
+    given = {
+        name: call.body.needed(name, maximum=100)
+        for name in ("name", "user_group")
+        if name in call.body
+    }
+    call.body.finish()
+    return _answer(await call.core.admin.teams.update_team(call.path["team_id"], given, call.ask))
+
+
+async def suspend(call: AdminCall) -> Response:
+    """Stop the team's keys from working; accepted tasks go on."""
+    team_id = call.path["team_id"]
+    return _answer(await call.core.admin.teams.suspend_team(team_id, call.ask, suspended=True))
+
+
+async def resume(call: AdminCall) -> Response:
+    """Let the team's keys work again."""
+    team_id = call.path["team_id"]
+    return _answer(await call.core.admin.teams.suspend_team(team_id, call.ask, suspended=False))
+
+
+async def delete(call: AdminCall) -> Response:
+    """Delete a team for which no money ever moved."""
+    await call.core.admin.teams.delete_team(call.path["team_id"], call.ask)
+    return Response(status_code=204)
+
+
+async def known(call: AdminCall, team_id: str) -> Team:
+    """Give a team. Raises NotFound."""
+    team = await call.core.admin.teams.team(team_id)
+    if team is None:
+        raise NotFound(f"There is no team {team_id[:80]!r}.")
+    return team
+
+
+def _answer(team: Team, *, secret: bool = False, status: int = 200) -> Response:
+    return JSONResponse(team_view(team, secret=secret), status, etag(team.version))
+
+
+_ONE = "/teams/{team_id}"
+_MANAGE = Permission.MANAGE
+ROUTES = (
+    AdminRoute(
+        "POST",
+        "/teams",
+        _MANAGE,
+        create,
+        "Add a team",
+        creates=True,
+        body=_FIELDS,
+        required=("name",),
+        status=201,
+        errors=(400, 401, 403, 409, 422, 503),
+    ),
+    AdminRoute(
+        "GET",
+        "/teams",
+        Permission.READ,
+        list_teams,
+        "List teams, newest first",
+        query=("limit", "cursor"),
+    ),
+    AdminRoute("GET", _ONE, Permission.READ, get, "Show a team"),
+    AdminRoute(
+        "PATCH",
+        _ONE,
+        _MANAGE,
+        update,
+        "Change a team",
+        versioned=True,
+        body=_FIELDS,
+        errors=(400, 401, 403, 404, 409, 412, 503),
+    ),
+    AdminRoute(
+        "DELETE",
+        _ONE,
+        _MANAGE,
+        delete,
+        "Delete a team that was never used",
+        versioned=True,
+        status=204,
+        errors=(401, 403, 404, 409, 412, 503),
+    ),
+    AdminRoute("POST", f"{_ONE}/suspend", _MANAGE, suspend, "Suspend a team", versioned=True),
+    AdminRoute("POST", f"{_ONE}/resume", _MANAGE, resume, "Resume a team", versioned=True),
+)

@@ -1,0 +1,21 @@
+"""Administration, as the API has it: the stores and who may use them."""
+
+from __future__ import annotations
+
+import hmac
+
+from gateway.app.admin import Admin
+from gateway.domain.administration import ADMIN_KEY, Actor
+from gateway.settings import Settings
+from gateway.wiring.books import Books
+
+
+def administration(settings: Settings, books: Books) -> Admin:
+    """Give the bundle. Without GATEWAY_ADMIN_KEY no bearer text is the admin key."""
+    admin_key = settings.admin_key.get_secret_value() if settings.admin_key else ""
+
+    async def actor(text: str) -> Actor | None:
+        is_key = bool(admin_key) and hmac.compare_digest(text.encode(), admin_key.encode())
+        return ADMIN_KEY if is_key else None
+
+    return Admin(actor, books.ledger, books.keys, books.changes)
