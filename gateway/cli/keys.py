@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli.output import AsJson, fail, run, show, show_table
+from gateway.domain.access import KeyRules
 
 key = typer.Typer(no_args_is_help=True, help="API keys: who calls.")
 
@@ -20,23 +21,32 @@ def create(
     mode: Annotated[
         str, typer.Option("--mode", help="Default answer mode: auto, sync or async.")
     ] = "auto",
+    scope: Annotated[
+        list[str] | None, typer.Option("--scope", help="generate, read or usage; repeatable.")
+    ] = None,
+    network: Annotated[
+        list[str] | None, typer.Option("--network", help="CIDR callers come from; repeatable.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Create a key. Its text is shown once and never again."""
-    made = run(_create(team, name, mode), as_json=as_json)
+    rules = KeyRules(
+        scopes=tuple(scope) if scope else None, networks=tuple(network) if network else None
+    )
+    made = run(_create(team, name, mode, rules), as_json=as_json)
     if made is None:
         fail(f"there is no team {team!r}", as_json=as_json)
     show(made, as_json=as_json)
 
 
-async def _create(team: str, name: str, mode: str) -> dict[str, Any] | None:
+async def _create(team: str, name: str, mode: str, rules: KeyRules) -> dict[str, Any] | None:
     from gateway.cli.database import books
 
     async with books() as opened:
         found = await opened.ledger.team_named(team)
         if found is None:
             return None
-        made, text = await opened.keys.create(found.id, name, default_mode=mode)
+        made, text = await opened.keys.create(found.id, name, default_mode=mode, rules=rules)
         return {"id": made.id, "key": text, "team": found.name, "name": made.name}
 
 

@@ -66,6 +66,59 @@ async def _teams() -> list[dict[str, Any]]:
         return [team_view(found, secret=False) for found in await opened.ledger.teams()]
 
 
+@team.command("suspend")
+def suspend(
+    name: Annotated[str, typer.Argument(help="The team's name.")], as_json: AsJson = False
+) -> None:
+    """Stop a team's keys from working within a second; accepted tasks go on."""
+    _show_changed(name, run(_suspend(name, suspended=True), as_json=as_json), as_json=as_json)
+
+
+@team.command("resume")
+def resume(
+    name: Annotated[str, typer.Argument(help="The team's name.")], as_json: AsJson = False
+) -> None:
+    """Let a suspended team's keys work again."""
+    _show_changed(name, run(_suspend(name, suspended=False), as_json=as_json), as_json=as_json)
+
+
+async def _suspend(name: str, *, suspended: bool) -> dict[str, Any] | None:
+    from gateway.app.views import team_view
+    from gateway.cli.database import books
+
+    async with books() as opened:
+        found = await opened.ledger.team_named(name)
+        if found is None:
+            return None
+        changed = await opened.ledger.suspend_team(found.id, suspended=suspended)
+        return team_view(changed, secret=False)
+
+
+@team.command("delete")
+def delete(
+    name: Annotated[str, typer.Argument(help="The team's name.")], as_json: AsJson = False
+) -> None:
+    """Delete a team for which no money ever moved, with its keys."""
+    _show_changed(name, run(_delete(name), as_json=as_json), as_json=as_json)
+
+
+async def _delete(name: str) -> dict[str, Any] | None:
+    from gateway.cli.database import books
+
+    async with books() as opened:
+        found = await opened.ledger.team_named(name)
+        if found is None:
+            return None
+        await opened.ledger.delete_team(found.id)
+        return {"deleted": found.id, "name": found.name}
+
+
+def _show_changed(name: str, view: dict[str, Any] | None, *, as_json: bool) -> None:
+    if view is None:
+        fail(f"there is no team {name!r}", as_json=as_json)
+    show(view, as_json=as_json)
+
+
 @credits_group.command("grant")
 def grant(
     amount: Annotated[str, typer.Argument(help="Credits, a decimal number such as 100 or 2.5.")],
