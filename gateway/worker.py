@@ -12,6 +12,7 @@ import structlog
 from gateway.app.advance import Advance
 from gateway.app.ports import Lease, LiveTasks
 from gateway.app.sweep import Sweep
+from gateway.crashpoints import CrashPoint, reached
 from gateway.domain.errors import GatewayError, Unavailable
 
 log = structlog.get_logger(__name__)
@@ -92,6 +93,7 @@ class Worker:
                 await self.live.wait_due(IDLE_S)
 
     async def _visit(self, lease: Lease) -> None:
+        reached(CrashPoint.VISIT_CLAIMED)
         try:
             await self.advance.visit(lease)
         except GatewayError as error:
@@ -105,6 +107,7 @@ class Worker:
             await asyncio.sleep(RENEW_EVERY_S)
             if leases := list(self._visits.values()):
                 await self.live.renew(leases, LEASE_MS)
+                reached(CrashPoint.LEASES_RENEWED)
 
     async def _sweep_loop(self) -> None:
         """Rebuild at once when the index was lost; otherwise look for orphans now and then."""
@@ -120,6 +123,7 @@ class Worker:
 
     async def _drain(self) -> None:
         log.info("worker_draining", visits=len(self._visits))
+        reached(CrashPoint.WORKER_DRAINING)
         if self._visits:
             await asyncio.wait(list(self._visits), timeout=DRAIN_S)
         await self.stop_dispatch(CALLBACKS_END_S)

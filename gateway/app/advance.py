@@ -14,6 +14,7 @@ from gateway.app.ports import (
 )
 from gateway.app.submitting import submit
 from gateway.app.visit import Tools, Visit
+from gateway.crashpoints import CrashPoint, reached
 from gateway.domain.errors import (
     StaleFence,
     StoreUnavailable,
@@ -63,7 +64,9 @@ class Advance:
         except StoreUnavailable as error:
             log.warning("visit_postponed", task_id=visit.task.id, reason=str(error))
             visit.due_ms = self.tools.clock.now_ms() + STORE_RETRY_MS
+        reached(CrashPoint.VISIT_ENDED)
         await self._save_live(visit)
+        reached(CrashPoint.VISIT_SAVED)
         return visit.task
 
     async def _run(self, visit: Visit) -> None:
@@ -132,7 +135,9 @@ class Advance:
             raise ValueError("settle without an ending")
         charged = charge(task, task.ending)
         settlement = Settlement(task, task.ending, charged, self.tools.clock.now_ms())
+        reached(CrashPoint.SETTLE_DECIDED)
         visit.task = await self.tools.tasks.settle(settlement)
+        reached(CrashPoint.SETTLE_COMMITTED)
         for attempt in task.attempts:
             await self.tools.budgets.finish(attempt.upstream, attempt.id)
         self.tools.on_settled(visit.task)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from gateway.app.advance import Advance
 from gateway.app.ports import LiveTasks, TaskStore
 from gateway.app.query import Query
+from gateway.crashpoints import CrashPoint, reached
 from gateway.domain.access import Principal
 from gateway.domain.errors import TooLateToCancel
 from gateway.domain.task import Task, TaskStatus
@@ -40,6 +41,7 @@ class Cancel:
         for _ in range(SEIZE_TRIES):
             lease = await self.live.seize(task_id, LEASE_MS)
             if lease is not None:
+                reached(CrashPoint.CANCEL_SEIZED)
                 ended = await self.advance.visit(lease, cancel=True)
                 return _cancelled(ended)
             if not await self._indexed(task_id):

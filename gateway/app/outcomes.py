@@ -5,6 +5,7 @@ from __future__ import annotations
 import structlog
 
 from gateway.app.visit import Tools, Visit
+from gateway.crashpoints import CrashPoint, reached
 from gateway.domain.errors import (
     Blame,
     UpstreamError,
@@ -45,6 +46,7 @@ async def delivered(tools: Tools, task: Task, attempt: Attempt, answer: Delivere
         message = "The upstream finished without a picture."
         raise UpstreamError(message, blame=Blame.PROVIDER, code="no_images")
     images = await tools.results.keep(task, attempt, answer.images)
+    reached(CrashPoint.RESULT_KEPT)
     cost = attempt.planned_cost // task.n * len(images)
     return AttemptDelivered(images, cost, tools.clock.now_ms())
 
@@ -70,6 +72,7 @@ async def failure(tools: Tools, task: Task, attempt: Attempt, error: UpstreamErr
         code=error.code,
         reason=error.message,
     )
+    reached(CrashPoint.ATTEMPT_FAILED)
     return AttemptFailed(
         error.blame,
         error.sent,

@@ -9,6 +9,7 @@ import structlog
 
 from gateway.app.outcomes import delivered, failure, fold, observe
 from gateway.app.visit import Tools, Visit
+from gateway.crashpoints import CrashPoint, reached
 from gateway.domain.errors import (
     Blame,
     Sent,
@@ -44,6 +45,7 @@ async def poll(tools: Tools, visit: Visit, attempt: Attempt) -> None:
             message = f"Upstream {attempt.upstream!r} is not configured any more."
             raise UpstreamError(message, blame=Blame.PROVIDER, sent=Sent.NO)
         answer = await adapter.poll(attempt.upstream_task_id)
+        reached(CrashPoint.POLL_ANSWERED)
         match answer:
             case Running():
                 visit.task = apply(visit.task, AttemptProgressed(now_ms, answer.progress))
@@ -87,6 +89,7 @@ async def cancel(tools: Tools, visit: Visit, attempt: Attempt) -> None:
             confirmed = await adapter.cancel(attempt.upstream_task_id)
         except UpstreamError as error:
             log.info("cancel_failed", task_id=visit.task.id, reason=error.message)
+    reached(CrashPoint.CANCEL_ASKED)
     now_ms = tools.clock.now_ms()
     event = CancelConfirmed(now_ms) if confirmed else CancelRefused(now_ms)
     visit.task = apply(visit.task, event)

@@ -20,6 +20,7 @@ from gateway.app.ports import (
     TaskStore,
 )
 from gateway.app.repeats import Recall
+from gateway.crashpoints import CrashPoint, reached
 from gateway.domain.access import Principal
 from gateway.domain.callback import CallbackSpec
 from gateway.domain.errors import (
@@ -174,6 +175,7 @@ class Submit:
             return Admission(earlier, repeated=True)
         plan = await self.plan(draft)
         now_ms = self.clock.now_ms()
+        reached(CrashPoint.ACCEPT_PLANNED)
         try:
             task = await self._accepted(principal, dialect, draft, plan, now_ms, mark)
         except (InsufficientCredits, RepeatedCall):
@@ -184,11 +186,13 @@ class Submit:
             if earlier is None:
                 raise
             return Admission(earlier, repeated=True)
+        reached(CrashPoint.ACCEPT_HELD)
         try:
             await self.live.enqueue(task, now_ms)
         except Unavailable:
             # Postgres has it; the sweeper indexes it when Valkey is back.
             log.warning("enqueue_failed", task_id=task.id)
+        reached(CrashPoint.ACCEPT_ENQUEUED)
         return Admission(task)
 
     async def _accepted(

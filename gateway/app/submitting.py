@@ -6,6 +6,7 @@ from uuid import uuid4
 
 from gateway.app.outcomes import delivered, failure, fold, observe
 from gateway.app.visit import Tools, Visit
+from gateway.crashpoints import CrashPoint, reached
 from gateway.domain.errors import (
     Blame,
     Sent,
@@ -48,13 +49,17 @@ async def submit(tools: Tools, visit: Visit, step: Submit) -> None:
         return
     if visit.request is None:
         visit.request = await tools.tasks.request_of(visit.task.id)
+    reached(CrashPoint.SUBMIT_ADMITTED)
     try:
         visit.task = await tools.tasks.save(apply(visit.task, AttemptStarted(attempt)), attempt)
     except (StaleFence, StoreUnavailable):
         await tools.budgets.finish(candidate.upstream, attempt.id)
         raise
+    reached(CrashPoint.SUBMIT_INTENDED)
     event = await _send(tools, visit, visit.request, attempt)
+    reached(CrashPoint.SUBMIT_ANSWERED)
     await fold(tools, visit, event)
+    reached(CrashPoint.SUBMIT_SAVED)
     if isinstance(event, AttemptFailed):
         visit.route = None
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import structlog
 
 from gateway.app.ports import AssetStore, Clock, LiveTasks, Repeats, TaskStore
+from gateway.crashpoints import CrashPoint, reached
 from gateway.domain.task import Outcome, Task
 
 log = structlog.get_logger(__name__)
@@ -42,8 +43,10 @@ class Sweep:
     async def _run(self) -> int:
         added, after_id = 0, ""
         while page := await self.tasks.unfinished(after_id, PAGE):
+            reached(CrashPoint.SWEEP_READ)
             added += await self._index(page)
             after_id = page[-1].id
+        reached(CrashPoint.SWEEP_INDEXED)
         await self.live.mark_epoch()
         if added:
             log.info("sweep_indexed", count=added)

@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 import structlog
 
 from gateway.app.ports import CallbackSender, Clock, Outbox
+from gateway.crashpoints import CrashPoint, reached
 from gateway.domain.callback import TIMEOUT_S, Callback, TryResult, next_try_ms
 from gateway.domain.errors import Unavailable
 
@@ -100,6 +101,7 @@ class Dispatcher:
 
     async def _deliver(self, callback: Callback) -> None:
         lease_ends_ms = self._clock.now_ms() + LEASE_MS
+        reached(CrashPoint.CALLBACK_CLAIMED)
         host = urlsplit(callback.url).netloc.lower()
         host_slots = self._host_slots.setdefault(host, asyncio.Semaphore(SENDS_PER_HOST_MAX))
         try:
@@ -118,10 +120,12 @@ class Dispatcher:
             return
         finally:
             host_slots.release()
+        reached(CrashPoint.CALLBACK_SENT)
         now_ms = self._clock.now_ms()
         final = result.delivered or body is None
         next_at_ms = None if final else next_try_ms(callback.tries + 1, now_ms)
         await self._record(callback, result, next_at_ms, lease_ends_ms)
+        reached(CrashPoint.CALLBACK_RECORDED)
         if next_at_ms is not None:
             asyncio.get_running_loop().call_later((next_at_ms - now_ms) / 1000, self.notify)
 

@@ -10,6 +10,7 @@ from starlette.responses import Response, StreamingResponse
 from gateway.app.answer import wait_for
 from gateway.app.dialect import Reply
 from gateway.app.pictures import result_format
+from gateway.crashpoints import CrashPoint, reached
 from gateway.domain.errors import GatewayError, ShuttingDown, WaitExpired
 from gateway.domain.repeats import CallMark
 from gateway.domain.request import ResultFormat
@@ -58,6 +59,7 @@ async def create(exchange: Exchange) -> Response:
         )
     if wait.wait_s is None:
         return to_response(dialect.render_created(task, exchange.view), headers)
+    reached(CrashPoint.ANSWER_WAITING)
     try:
         ended = await waiting.wait(exchange, task, min(wait.wait_s, core.sync_wait_s))
         if ended.status.is_terminal:

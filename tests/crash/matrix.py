@@ -1,0 +1,142 @@
+"""The crash matrix as data: which journey passes each point, and what happens there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from enum import StrEnum
+
+from gateway.crashpoints import CrashPoint
+from gateway.simulator import Script
+from tests.crash.site import Site
+from tests.support.stack import MODEL
+
+Journey = Callable[[Site], Awaitable[None]]
+
+
+class Disaster(StrEnum):
+    """What happens while a process stands at a point."""
+
+    KILL_WORKER = "kill -9 worker"
+    KILL_API = "kill -9 api"
+    FLUSH_VALKEY = "Valkey flush"
+    RESTART_POSTGRES = "Postgres restart"
+
+
+async def strike(site: Site, disaster: Disaster, pid: int) -> None:
+    """Let it happen; a kill hits the process that stands there if it has the role."""
+    match disaster:
+        case Disaster.KILL_WORKER:
+            await site.kill("worker", pid)
+        case Disaster.KILL_API:
+            await site.kill("api", pid)
+        case Disaster.FLUSH_VALKEY:
+            site.flush()
+        case Disaster.RESTART_POSTGRES:
+            await site.restart_postgres()
+
+
+async def plain(site: Site) -> None:
+    """An asynchronous task with a callback."""
+    await site.generate({"model": MODEL, "n": 2})
+
+
+async def synchronous(site: Site) -> None:
+    """A call that waits for its pictures, and is sent again when the connection breaks."""
+    await site.generate({"model": MODEL}, prefer="wait=30")
+
+
+async def refused(site: Site) -> None:
+    """The cheapest vendor refuses once; the task goes elsewhere."""
+    site.simulator.script("evolink", Script(error="server_error", times=1))
+    await plain(site)
+
+
+async def cancelled(site: Site) -> None:
+    """A task that waits in the vendor's queue is cancelled."""
+    rules = {"only": ["dear"]}
+    prompt = "a kite to cancel [sim:queue_ms=20000]"
+    task = await site.generate({"model": MODEL, "prompt": prompt, "provider": rules})
+    await _at_vendor(site, task["id"])
+    await site.cancel(task["id"])
+
+
+async def _at_vendor(site: Site, task_id: str) -> None:
+    async with site.books() as books, asyncio.timeout(30):
+        while True:
+            task = await books.tasks.get(task_id)
+            if task is not None and task.last is not None and task.last.upstream_task_id:
+                return
+            await asyncio.sleep(0.05)
+
+
+async def lengthy(site: Site) -> None:
+    """A vendor that answers with the pictures, late: one long visit."""
+    await site.generate({"model": "gpt-image-1.5", "prompt": "a long kite [sim:seconds=5]"})
+
+
+async def flushed(site: Site) -> None:
+    """Valkey loses everything while a task is at the vendor: the sweeper brings it back."""
+    await site.generate({"model": MODEL, "prompt": "a slow kite [sim:seconds=4]"})
+    site.flush()
+
+
+async def drained(site: Site) -> None:
+    """A worker is told to stop while tasks are under way."""
+    await plain(site)
+    await site.drain("worker")
+
+
+JOURNEYS: Mapping[CrashPoint, Journey] = {
+    # Callbacks first: what a killed worker had claimed is due again only after 30 seconds.
+    CrashPoint.CALLBACK_CLAIMED: plain,
+    CrashPoint.CALLBACK_SENT: plain,
+    CrashPoint.CALLBACK_RECORDED: plain,
+    CrashPoint.ACCEPT_PLANNED: plain,
+    CrashPoint.ACCEPT_HELD: plain,
+    CrashPoint.ACCEPT_ENQUEUED: plain,
+    CrashPoint.ANSWER_WAITING: synchronous,
+    CrashPoint.VISIT_CLAIMED: plain,
+    CrashPoint.SUBMIT_ADMITTED: plain,
+    CrashPoint.SUBMIT_INTENDED: plain,
+    CrashPoint.SUBMIT_ANSWERED: plain,
+    CrashPoint.SUBMIT_SAVED: plain,
+    CrashPoint.ATTEMPT_FAILED: refused,
+    CrashPoint.POLL_ANSWERED: plain,
+    CrashPoint.RESULT_KEPT: plain,
+    CrashPoint.SETTLE_DECIDED: plain,
+    CrashPoint.SETTLE_COMMITTED: plain,
+    CrashPoint.VISIT_ENDED: plain,
+    CrashPoint.VISIT_SAVED: plain,
+    CrashPoint.CANCEL_SEIZED: cancelled,
+    CrashPoint.CANCEL_ASKED: cancelled,
+    CrashPoint.SWEEP_READ: flushed,
+    CrashPoint.SWEEP_INDEXED: flushed,
+    CrashPoint.LEASES_RENEWED: lengthy,
+    CrashPoint.WORKER_DRAINING: drained,
+}
+
+CELLS = tuple((point, disaster) for point in JOURNEYS for disaster in Disaster)
+# Each point once and each disaster equally often: what every test run goes through.
+QUARTER = tuple(
+    (point, tuple(Disaster)[number % len(Disaster)]) for number, point in enumerate(JOURNEYS)
+)
+
+
+async def go_through(site: Site, point: CrashPoint, disaster: Disaster) -> asyncio.Task[None]:
+    """Lead a journey to its point and strike there; gives the journey, which goes on."""
+    site.arm(point)
+    journey = asyncio.create_task(_journey(site, point))
+    holding = asyncio.create_task(site.held(point))
+    await asyncio.wait((journey, holding), return_when=asyncio.FIRST_COMPLETED)
+    if journey.done() and journey.exception():
+        holding.cancel()
+        journey.result()
+    pid = await holding
+    await strike(site, disaster, pid)
+    site.release(point, pid)
+    return journey
+
+
+async def _journey(site: Site, point: CrashPoint) -> None:
+    await JOURNEYS[point](site)
