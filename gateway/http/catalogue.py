@@ -12,6 +12,7 @@ from gateway.domain.money import format_micro
 from gateway.domain.routing import Route
 from gateway.domain.submission import Draft
 from gateway.http.exchange import Exchange, read_draft
+from gateway.http.rules import narrowed
 
 DAY_MS = 86_400_000
 USAGE_DAYS = 30
@@ -83,7 +84,7 @@ async def usage(exchange: Exchange) -> Response:
 async def quote(exchange: Exchange) -> Response:
     """Price a create call and explain its route; sends and charges nothing."""
     core = exchange.core
-    draft = await read_draft(exchange)
+    draft = narrowed(exchange.principal, await read_draft(exchange), core.catalog())
     plan = await core.submit.plan(draft)
     offers: list[dict[str, Any]] = [
         {

@@ -20,6 +20,7 @@ from gateway.http import waiting
 from gateway.http.exchange import Exchange, read_draft
 from gateway.http.repeats import key_of, mark_of, should_retry
 from gateway.http.replies import encode, error_response, to_response
+from gateway.http.rules import narrowed
 from gateway.http.uploads import with_uploads
 
 PING_S = 10.0
@@ -37,7 +38,9 @@ async def create(exchange: Exchange) -> Response:
         raise ShuttingDown("This process is shutting down; nothing was accepted.")
     key = key_of(exchange)
     draft = await with_uploads(exchange, await read_draft(exchange))
+    # Recognised by what was asked, whatever the key's rules have become since.
     mark = mark_of(exchange, draft, key)
+    draft = narrowed(exchange.principal, draft, core.catalog())
     admission = await core.submit.accept(exchange.principal, dialect.name, draft, mark)
     task = admission.task
     headers = {"x-task-id": task.id}

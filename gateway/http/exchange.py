@@ -9,7 +9,6 @@ from gateway.app.core import Core
 from gateway.app.dialect import Call, Dialect, Route, View
 from gateway.domain.access import Principal
 from gateway.domain.submission import Draft, PartlyRead
-from gateway.http.rules import narrowed
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +28,9 @@ class Exchange:
 
 
 async def read_draft(exchange: Exchange) -> Draft:
-    """Read a create call, and keep its route to what the key may use.
-
-    Raises InvalidRequest with the problems of fields and limits alike, and NotAllowed.
-    """
+    """Read a create call. Raises InvalidRequest with the problems of fields and limits alike."""
     core = exchange.core
     try:
-        draft = exchange.dialect.read_create(exchange.call, exchange.route, core.catalog())
-        return narrowed(exchange.principal, draft, core.catalog())
+        return exchange.dialect.read_create(exchange.call, exchange.route, core.catalog())
     except PartlyRead as error:
         raise await core.submit.all_problems(error) from None

@@ -163,6 +163,20 @@ async def test_a_key_obeys_its_rules(stack):
     assert (read.status_code, "'read'" in read.text) == (403, True)
 
 
+async def test_a_repetition_finds_its_task_after_the_keys_rules_changed(stack):
+    team = await stack.team()
+    key = await made(stack, "/keys", {"team_id": team.id})
+    headers = {"authorization": f"Bearer {key['key']}", "idempotency-key": "order-7"}
+    body = {"model": "wan2.5-t2i-preview", "prompt": "a kite"}
+    path = "/v1/images/generations"
+    first = await stack.client.post(path, json=body, headers=headers)
+
+    await call(stack, "PATCH", f"/keys/{key['id']}", {"upstreams": ["dear"]})
+    again = await stack.client.post(path, json=body, headers=headers)
+
+    assert (again.status_code, again.json()["id"]) == (200, first.json()["id"])
+
+
 async def test_a_key_is_bound_to_its_networks(stack):
     team = await stack.team()
     far = await made(stack, "/keys", {"team_id": team.id, "networks": ["10.0.0.0/8"]})

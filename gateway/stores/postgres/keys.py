@@ -24,6 +24,8 @@ from gateway.stores.postgres.vault import Vault
 # often needs no message that could be lost, and costs a busy key one shared query a second.
 CACHE_MS = 750
 UNKNOWN_CACHE_MS = 1_000
+# While the database is away nobody revokes a key either: polling goes on with what was known.
+AWAY_CACHE_MS = 600_000
 CACHE_MAX = 10_000
 MODES = ("auto", "sync", "async")
 
@@ -117,16 +119,28 @@ class PostgresKeys:
         )
 
     async def principal(self, key_text: str) -> Principal | None:
-        """Give whom a key acts for; None when mistyped, unknown, revoked or expired."""
+        """Give whom a key acts for; None when mistyped, unknown, revoked or expired.
+
+        Raises StoreUnavailable for a key that was not seen in the last ten minutes.
+        """
         if not is_key_text(key_text):
             return None
         key_hash = self._vault.hash(key_text)
         now_ms = self._clock.now_ms()
         known = self._known.get(key_hash)
         if known is None or not known.is_fresh(now_ms):
-            known = await self._lookups.submit(key_hash)
-            self._remember(key_hash, known)
+            known = await self._read(key_hash, known, now_ms)
         return known.at(now_ms)
+
+    async def _read(self, key_hash: bytes, old: _Known | None, now_ms: int) -> _Known:
+        try:
+            known = await self._lookups.submit(key_hash)
+        except StoreUnavailable:
+            if old is None or old.principal is None or now_ms - old.read_ms > AWAY_CACHE_MS:
+                raise
+            return old
+        self._remember(key_hash, known)
+        return known
 
     def invalidate(self) -> None:
         """Forget what is cached, so that the next call of every key is read anew."""

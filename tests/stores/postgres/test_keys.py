@@ -5,7 +5,7 @@ import re
 import pytest
 
 from gateway.domain.access import Principal
-from gateway.domain.errors import InvalidRequest, NotFound
+from gateway.domain.errors import InvalidRequest, NotFound, StoreUnavailable
 from gateway.stores.postgres import keys as keys_module
 from gateway.stores.postgres.keys import PostgresKeys
 from gateway.stores.postgres.names import is_key_text, new_key_text
@@ -59,6 +59,26 @@ async def test_a_mistyped_key_is_refused_without_asking_the_database(keys, reads
 
 
 # --- whom a key acts for ---------------------------------------------------------------------
+
+
+async def test_a_known_key_goes_on_for_ten_minutes_without_the_database(
+    keys, team, clock, database, monkeypatch
+):
+    _, known = await keys.create(team.id, "build server")
+    _, strange = await keys.create(team.id, "never seen here")
+    principal = await keys.principal(known)
+
+    async def away(*_):
+        raise StoreUnavailable("The database is away.")
+
+    monkeypatch.setattr(database, "read", away)
+    clock.ms += 599_000
+    assert await keys.principal(known) == principal
+    with pytest.raises(StoreUnavailable):
+        await keys.principal(strange)
+    clock.ms += 2_000
+    with pytest.raises(StoreUnavailable):
+        await keys.principal(known)
 
 
 async def test_a_key_acts_for_its_team(keys, team):
