@@ -73,7 +73,9 @@ async def receiver(
     finally:
         server.close()
         for writer in writers:
-            writer.transport.abort()
+            # An answer may have aborted its connection already; TLS cannot be aborted twice.
+            if not writer.transport.is_closing():
+                writer.transport.abort()
         await asyncio.sleep(0)
 
 
