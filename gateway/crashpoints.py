@@ -54,6 +54,8 @@ class CrashPoint(StrEnum):
     """The leases of long visits were just extended."""
     CANCEL_SEIZED = "cancel_seized"
     """A caller's cancel has the task's lease and has done nothing."""
+    CANCEL_INTENDED = "cancel_intended"
+    """The wish to cancel is durable; the vendor was not asked."""
     CANCEL_ASKED = "cancel_asked"
     """The vendor was asked to cancel; its answer is known to this process alone."""
     CALLBACK_CLAIMED = "callback_claimed"
@@ -68,6 +70,8 @@ class CrashPoint(StrEnum):
     """Everything is indexed; the index is not declared complete."""
     WORKER_DRAINING = "worker_draining"
     """A worker was told to stop and has claimed its last task."""
+    API_DRAINING = "api_draining"
+    """An API process was told to stop; it is not ready any more and still listens."""
 
 
 def _folder() -> Path | None:

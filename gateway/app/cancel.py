@@ -10,7 +10,7 @@ from gateway.app.ports import LiveTasks, TaskStore
 from gateway.app.query import Query
 from gateway.crashpoints import CrashPoint, reached
 from gateway.domain.access import Principal
-from gateway.domain.errors import TooLateToCancel
+from gateway.domain.errors import StoreUnavailable, TooLateToCancel
 from gateway.domain.task import Task, TaskStatus
 
 LEASE_MS = 10_000
@@ -30,8 +30,9 @@ class Cancel:
     async def cancel(self, principal: Principal, task_id: str) -> Task:
         """Cancel a task of the calling team; gives it cancelled and released.
 
-        Cancelling a cancelled task again is fine. Raises TaskNotFound and TooLateToCancel
-        (it ended, or it is at a vendor that cannot cancel it any more).
+        Cancelling a cancelled task again is fine. Raises TaskNotFound, TooLateToCancel (it
+        ended, or it is at a vendor that cannot cancel it any more), and StoreUnavailable when
+        the wish could not be brought to an end now.
         """
         task = await self.query.task(principal, task_id)
         if task.status is TaskStatus.CANCELLED:
@@ -58,4 +59,6 @@ def _cancelled(task: Task) -> Task:
         return task
     if task.status.is_terminal:
         raise TooLateToCancel(f"The task is already {task.status.value}.")
+    if task.cancel_requested:
+        raise StoreUnavailable("The cancel is not decided yet; ask again shortly.")
     raise TooLateToCancel("The task is at an upstream that cannot cancel it any more.")

@@ -72,7 +72,7 @@ async def poll(tools: Tools, visit: Visit, attempt: Attempt) -> None:
 
 
 async def _cancelled_upstream(tools: Tools, task: Task, attempt: Attempt) -> Event:
-    if task.cancel_requested:
+    if task.cancel_requested or task.cancel_asked:
         return CancelConfirmed(tools.clock.now_ms())
     message = f"Upstream {attempt.upstream!r} cancelled the task by itself."
     error = UpstreamError(message, blame=Blame.PROVIDER, code="cancelled_upstream")
@@ -80,7 +80,13 @@ async def _cancelled_upstream(tools: Tools, task: Task, attempt: Attempt) -> Eve
 
 
 async def cancel(tools: Tools, visit: Visit, attempt: Attempt) -> None:
-    """Ask the upstream to cancel the attempt; anything but a yes counts as refused."""
+    """Ask the upstream to cancel the attempt; anything but a yes counts as refused.
+
+    The wish is durable before the vendor hears it, and so is a refusal: whoever takes the task
+    over knows why the vendor stopped. Raises StaleFence, StoreUnavailable.
+    """
+    visit.task = await tools.tasks.save(visit.task, None)
+    reached(CrashPoint.CANCEL_INTENDED)
     adapter = tools.adapters().get(attempt.upstream)
     confirmed = False
     may_ask = await _may_ask(tools, attempt.upstream)
@@ -91,8 +97,7 @@ async def cancel(tools: Tools, visit: Visit, attempt: Attempt) -> None:
             log.info("cancel_failed", task_id=visit.task.id, reason=error.message)
     reached(CrashPoint.CANCEL_ASKED)
     now_ms = tools.clock.now_ms()
-    event = CancelConfirmed(now_ms) if confirmed else CancelRefused(now_ms)
-    visit.task = apply(visit.task, event)
+    await fold(tools, visit, CancelConfirmed(now_ms) if confirmed else CancelRefused(now_ms))
     if confirmed:
         await tools.budgets.finish(attempt.upstream, attempt.id)
 

@@ -18,6 +18,7 @@ import uvloop
 
 from gateway.cli.database import Addresses, engines_of
 from gateway.cli.output import fail, show
+from gateway.crashpoints import CrashPoint, reached
 from gateway.domain.errors import GatewayError, Unavailable
 from gateway.embedded import EmbeddedEngineError
 from gateway.http.app import create_app
@@ -91,6 +92,7 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._draining.set()
+        reached(CrashPoint.API_DRAINING)
         super().handle_exit(sig, frame)
 
 

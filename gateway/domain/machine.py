@@ -219,7 +219,7 @@ def apply(task: Task, event: Event) -> Task:  # noqa: C901, PLR0912 - one branch
         case CancelRequested():
             return replace(task, cancel_requested=True)
         case CancelRefused():
-            return replace(task, cancel_requested=False)
+            return replace(task, cancel_requested=False, cancel_asked=True)
         case CancelConfirmed():
             return _cancelled(task, event.at_ms)
         case GaveUp():

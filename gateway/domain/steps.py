@@ -163,7 +163,7 @@ class CancelRequested:
 
 @dataclass(frozen=True, slots=True)
 class CancelRefused:
-    """The vendor would not cancel; the task goes on."""
+    """The vendor did not confirm; the task goes on, and a later "cancelled" is our doing."""
 
     at_ms: int
 

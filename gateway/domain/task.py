@@ -146,7 +146,8 @@ class Task:
 
     ``fence`` counts the durable writes; a write with another fence than the stored one is
     refused. ``echo`` is what the creating dialect needs to render the task again.
-    ``requested_model`` is the name the caller used.
+    ``requested_model`` is the name the caller used. ``cancel_requested`` is a wish not answered
+    yet; ``cancel_asked`` says that a vendor was asked once, whatever it answered.
     """
 
     id: str
@@ -170,6 +171,7 @@ class Task:
     charged: MicroCredits = 0
     finished_ms: int | None = None
     cancel_requested: bool = False
+    cancel_asked: bool = False
     not_before_ms: int = 0
     has_callback: bool = False
     user_group: str = "default"

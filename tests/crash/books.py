@@ -44,12 +44,8 @@ async def assert_books_are_exact(site: Site) -> Figures:
 
 
 def _honestly_failed(task: Task) -> bool:
-    """No attempt is known to have gone wrong of itself, and no other upstream was left.
-
-    A submit whose outcome nobody knows; or a cancel that the vendor confirmed to a process that
-    died: the wish is not durable, so the task ends as cancelled by the vendor, uncharged.
-    """
-    lost = {a.outcome is Outcome.UNKNOWN or a.code == "cancelled_upstream" for a in task.attempts}
+    """Nobody knows the outcome of any of its submits, and no other upstream was left."""
+    lost = {a.outcome is Outcome.UNKNOWN for a in task.attempts}
     ranked = [words for words in task.route if words[0].isdigit()]
     return lost == {True} and len(ranked) <= len(task.attempts)
 

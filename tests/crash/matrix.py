@@ -102,6 +102,11 @@ async def drained(site: Site) -> None:
     await site.drain("worker")
 
 
+async def replaced(site: Site) -> None:
+    """An API process is told to stop while a caller waits; the call is sent again to the next."""
+    await asyncio.gather(synchronous(site), site.replace_api())
+
+
 JOURNEYS: Mapping[CrashPoint, Journey] = {
     # First, with nothing else under way that could get there: a vendor that cannot be asked again.
     CrashPoint.SUBMIT_ANSWERED: unrepeatable,
@@ -125,11 +130,13 @@ JOURNEYS: Mapping[CrashPoint, Journey] = {
     CrashPoint.VISIT_ENDED: plain,
     CrashPoint.VISIT_SAVED: plain,
     CrashPoint.CANCEL_SEIZED: cancelled,
+    CrashPoint.CANCEL_INTENDED: cancelled,
     CrashPoint.CANCEL_ASKED: cancelled,
     CrashPoint.SWEEP_READ: flushed,
     CrashPoint.SWEEP_INDEXED: flushed,
     CrashPoint.LEASES_RENEWED: lengthy,
     CrashPoint.WORKER_DRAINING: drained,
+    CrashPoint.API_DRAINING: replaced,
 }
 
 CELLS = tuple((point, disaster) for point in JOURNEYS for disaster in Disaster)

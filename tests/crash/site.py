@@ -94,9 +94,22 @@ class Site:
         running = self.of(role)
         victim = next((p for p in running if p.pid == pid), running[0])
         victim.popen.kill()
-        await victim.popen.wait()
-        self.processes.remove(victim)
-        await self.start(role)
+        await self._replaced(victim)
+
+    async def _replaced(self, process: Process) -> None:
+        """Start another when this one has ended, unless somebody did."""
+        await process.popen.wait()
+        if process in self.processes:
+            self.processes.remove(process)
+            await self.start(process.role)
+
+    async def replace_api(self) -> None:
+        """SIGTERM the API process, and start another as soon as the port is free."""
+        # A process that is only starting ends at once: it has nothing to drain.
+        await self._until_answered("GET", "/readyz", None, {})
+        (process,) = self.of("api")
+        process.popen.terminate()
+        await self._replaced(process)
 
     async def drain(self, role: str) -> None:
         """SIGTERM the oldest process of the role that is not draining, and start another."""

@@ -8,6 +8,8 @@ import base64
 import httpx
 import pytest
 
+from gateway.domain.machine import apply
+from gateway.domain.steps import CancelRequested
 from gateway.domain.task import Outcome
 from gateway.simulator import Script
 from tests.support.stack import MODEL, Stack, picture_size
@@ -187,6 +189,27 @@ async def test_a_task_at_a_vendor_that_cannot_cancel_goes_on(stack: Stack) -> No
     assert refused.status_code == 409
     assert refused.json()["error"]["code"] == "task_not_cancellable"
     assert body["status"] == "completed"
+    await stack.assert_ledger_is_clean()
+
+
+async def test_a_cancel_survives_the_process_that_asked_the_vendor(stack: Stack) -> None:
+    """It died between the vendor's yes and the settlement: the next one ends the task cancelled."""
+    team = await stack.team(credits=10)
+    rules = {"only": ["dear"]}
+    prompt = "a kite to cancel [sim:queue_ms=20000]"
+    created = await stack.post(team, {"model": MODEL, "prompt": prompt, "provider": rules})
+    task_id = created.json()["id"]
+    async with asyncio.timeout(10):
+        while (at_vendor := (await stack.task(task_id)).last) is None or not at_vendor.is_live:
+            await asyncio.sleep(0.02)
+    assert at_vendor.upstream_task_id is not None
+    await stack.gateway.tasks.save(apply(await stack.task(task_id), CancelRequested(0)), None)
+    assert await stack.gateway.configuration.adapters["dear"].cancel(at_vendor.upstream_task_id)
+
+    body = await stack.ended(team, task_id)
+
+    assert body["status"] == "cancelled"
+    assert await stack.credits(team) == ("10", "0", "10")
     await stack.assert_ledger_is_clean()
 
 
