@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from gateway.app.ports.admin import AuditLog, KeyAdmin, TeamAdmin
+from gateway.app.ports.admin import AuditLog, CallbackAdmin, KeyAdmin, TeamAdmin
 from gateway.domain.administration import Actor
 
 
@@ -17,3 +17,4 @@ class Admin:
     teams: TeamAdmin
     keys: KeyAdmin
     audit: AuditLog
+    callbacks: CallbackAdmin

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gateway.domain.access import RULES, ApiKey, Team
+from gateway.domain.callback import CallbackLog
 from gateway.domain.money import format_micro
 
 
@@ -25,6 +26,7 @@ def team_view(team: Team, *, secret: bool = True) -> dict[str, Any]:
         "available": format_micro(team.available),
         "created_at": time_text(team.created_ms),
         "suspended_at": time_text(team.suspended_ms),
+        "callback_retries": team.callback_retries,
         "version": team.version,
     }
     return {**view, "webhook_secret": team.webhook_secret} if secret else view
@@ -45,4 +47,28 @@ def key_view(key: ApiKey) -> dict[str, Any]:
         "revoked_at": time_text(key.revoked_ms),
         **{name: list(rule) if isinstance(rule, tuple) else rule for name, rule in rules.items()},
         "version": key.version,
+    }
+
+
+def callback_view(callback: CallbackLog) -> dict[str, Any]:
+    """Give a callback with every try; ``next_try_at`` is null once it has ended."""
+    next_ms = callback.next_at_ms if callback.state == "pending" else None
+    return {
+        "id": callback.id,
+        "task_id": callback.task_id,
+        "team_id": callback.team_id,
+        "url": callback.url,
+        "event": callback.event,
+        "state": callback.state,
+        "created_at": time_text(callback.created_ms),
+        "next_try_at": time_text(next_ms),
+        "tries": [
+            {
+                "status": tried.status,
+                "error": tried.error,
+                "started_at": time_text(tried.started_ms),
+                "ms": tried.duration_ms,
+            }
+            for tried in callback.tries
+        ],
     }

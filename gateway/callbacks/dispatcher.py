@@ -21,6 +21,7 @@ SENDS_PER_HOST_MAX = 10
 HELD_MAX = 512
 IDLE_S = 1.0
 SLOT_WAIT_S = 10.0
+NOTIFY_MAX_S = 10.0
 LEASE_MS = 30_000
 """Longer than the wait for a slot plus one try (10 s each): nobody else sends it meanwhile."""
 
@@ -122,16 +123,23 @@ class Dispatcher:
             host_slots.release()
         reached(CrashPoint.CALLBACK_SENT)
         now_ms = self._clock.now_ms()
-        final = result.delivered or body is None
-        next_at_ms = None if final else next_try_ms(callback.tries + 1, now_ms)
+        final = result.delivered or result.gone or callback.gone or body is None
+        tries = callback.tries + 1
+        next_at_ms = None if final else next_try_ms(tries, now_ms, patient=callback.patient)
         await self._record(callback, result, next_at_ms, lease_ends_ms)
         reached(CrashPoint.CALLBACK_RECORDED)
-        if next_at_ms is not None:
-            asyncio.get_running_loop().call_later((next_at_ms - now_ms) / 1000, self.notify)
+        if next_at_ms is not None and (delay_s := (next_at_ms - now_ms) / 1000) <= NOTIFY_MAX_S:
+            asyncio.get_running_loop().call_later(delay_s, self.notify)
 
     async def _try(self, callback: Callback, body: bytes | None) -> TryResult:
         if body is None:
             return TryResult(None, "the task is gone", self._clock.now_ms(), 0)
+        if callback.gone:
+            reason = "not sent: the receiver answered 410 before; a replay asks it again"
+            return TryResult(None, reason, self._clock.now_ms(), 0)
+        if not callback.secrets:
+            reason = "not sent: none of the team's signing secrets can be opened"
+            return TryResult(None, reason, self._clock.now_ms(), 0)
         return await self._sender.send(callback, body)
 
     async def _record(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import keys, serve, teams, tools
+from gateway.cli import callbacks, keys, serve, teams, tools
 
 app = typer.Typer(
     name="gateway",
@@ -31,7 +31,7 @@ for name, group in {
     "catalog": tools.catalog,
     "ledger": tools.ledger,
     "task": tools.task,
-    "callback": tools.callback,
+    "callback": callbacks.callback,
     "upstream": tools.upstream,
 }.items():
     app.add_typer(group, name=name)

@@ -113,6 +113,60 @@ async def _delete(name: str) -> dict[str, Any] | None:
         return {"deleted": found.id, "name": found.name}
 
 
+@team.command("rotate-secret")
+def rotate_secret(
+    name: Annotated[str, typer.Argument(help="The team's name.")],
+    overlap_hours: Annotated[
+        float, typer.Option("--overlap-hours", min=0, help="How long the old secret signs too.")
+    ] = 24.0,
+    as_json: AsJson = False,
+) -> None:
+    """Make a new signing secret; callbacks carry both signatures until the overlap ends."""
+    made = run(_rotate_secret(name, int(overlap_hours * 3_600_000)), as_json=as_json)
+    _show_changed(name, made, as_json=as_json)
+
+
+async def _rotate_secret(name: str, overlap_ms: int) -> dict[str, Any] | None:
+    from gateway.cli.database import books
+
+    async with books() as opened:
+        found = await opened.ledger.team_named(name)
+        if found is None:
+            return None
+        secret = await opened.ledger.rotate_webhook_secret(found.id, overlap_ms)
+        return {"id": found.id, "name": found.name, "webhook_secret": secret}
+
+
+@team.command("retries")
+def retries(
+    name: Annotated[str, typer.Argument(help="The team's name.")],
+    schedule: Annotated[
+        str, typer.Argument(help="quick: 3 retries in seconds; days: then slow ones for days.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Say how long callbacks to a team are tried."""
+    from gateway.domain.callback import RETRIES
+
+    if schedule not in RETRIES:
+        fail(f"SCHEDULE must be one of {', '.join(RETRIES)}", as_json=as_json)
+    _show_changed(name, run(_retries(name, schedule), as_json=as_json), as_json=as_json)
+
+
+async def _retries(name: str, schedule: str) -> dict[str, Any] | None:
+    from gateway.app.views import team_view
+    from gateway.cli.database import books
+    from gateway.domain.administration import COMMAND_LINE
+
+    async with books() as opened:
+        found = await opened.ledger.team_named(name)
+        if found is None:
+            return None
+        given = {"callback_retries": schedule}
+        changed = await opened.ledger.update_team(found.id, given, COMMAND_LINE)
+        return team_view(changed, secret=False)
+
+
 def _show_changed(name: str, view: dict[str, Any] | None, *, as_json: bool) -> None:
     if view is None:
         fail(f"there is no team {name!r}", as_json=as_json)

@@ -13,7 +13,6 @@ from gateway.cli.output import AsJson, fail, run, show, show_table
 catalog = typer.Typer(no_args_is_help=True, help="Models, offers and prices.")
 ledger = typer.Typer(no_args_is_help=True, help="The ledger of credits.")
 task = typer.Typer(no_args_is_help=True, help="Single tasks.")
-callback = typer.Typer(no_args_is_help=True, help="Callbacks to teams.")
 upstream = typer.Typer(no_args_is_help=True, help="Configured vendor accounts.")
 
 Config = Annotated[
@@ -154,22 +153,3 @@ def list_upstreams(config: Config = None, as_json: AsJson = False) -> None:
         for one in configured.upstreams.values()
     ]
     show_table(rows, ("name", "adapter", "base_url", "models"), as_json=as_json)
-
-
-@callback.command("replay")
-def replay(
-    callback_id: Annotated[
-        str, typer.Argument(metavar="ID", help="The callback's id, as `task show` lists it.")
-    ],
-    as_json: AsJson = False,
-) -> None:
-    """Send a callback again, with its usual retries and the same webhook-id."""
-    run(_replay(callback_id), as_json=as_json)
-    show({"id": callback_id, "state": "pending"}, as_json=as_json)
-
-
-async def _replay(callback_id: str) -> None:
-    from gateway.cli.database import books
-
-    async with books() as opened:
-        await opened.outbox.replay(callback_id)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.app.views import time_text
+from gateway.app.views import callback_view, time_text
+from gateway.domain.callback import CallbackLog
 from gateway.domain.ledger import LedgerReport, Transfer
 from gateway.domain.money import format_micro
 from gateway.domain.task import Attempt, Task
-from gateway.stores.postgres.outbox import CallbackLog
 
 
 def task_view(
@@ -39,7 +39,7 @@ def task_view(
         "route": list(task.route),
         "attempts": [attempt_view(attempt) for attempt in task.attempts],
         "transfers": [_transfer_view(transfer) for transfer in transfers],
-        "callbacks": [_callback_view(callback) for callback in callbacks],
+        "callbacks": [callback_view(callback) for callback in callbacks],
     }
 
 
@@ -67,24 +67,6 @@ def _transfer_view(transfer: Transfer) -> dict[str, Any]:
         "credits": format_micro(transfer.amount),
         "returned": format_micro(transfer.returned),
         "created_at": time_text(transfer.created_ms),
-    }
-
-
-def _callback_view(callback: CallbackLog) -> dict[str, Any]:
-    return {
-        "id": callback.id,
-        "url": callback.url,
-        "event": callback.event,
-        "state": callback.state,
-        "tries": [
-            {
-                "status": tried.status,
-                "error": tried.error,
-                "started_at": time_text(tried.started_ms),
-                "ms": tried.duration_ms,
-            }
-            for tried in callback.tries
-        ],
     }
 
 

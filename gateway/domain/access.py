@@ -88,7 +88,10 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Team:
-    """A team that pays. Amounts are micro-credits; ``held`` is part of ``balance``."""
+    """A team that pays. Amounts are micro-credits; ``held`` is part of ``balance``.
+
+    ``callback_retries`` is ``quick`` (three retries within seconds) or ``days`` (then slow ones).
+    """
 
     id: str
     name: str
@@ -99,6 +102,7 @@ class Team:
     user_group: str = "default"
     version: int = 1
     suspended_ms: int | None = None
+    callback_retries: str = "quick"
 
     @property
     def available(self) -> MicroCredits:

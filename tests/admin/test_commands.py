@@ -58,3 +58,23 @@ def test_a_key_is_made_with_rules(gateway: Any) -> None:
     assert set(made) == {"id", "key", "team", "name"}
     wrong = gateway("key", "create", "--team", "studio", "--scope", "write", code=1)
     assert "generate, read, usage" in wrong["error"]
+
+
+def test_signing_secrets_and_retries_are_changed_by_command(gateway: Any) -> None:
+    old = gateway("team", "create", "studio")["webhook_secret"]
+    new = gateway("team", "rotate-secret", "studio", "--overlap-hours", "1")["webhook_secret"]
+    assert new != old
+    assert gateway("team", "show", "studio")["webhook_secret"] == new
+    assert gateway("team", "retries", "studio", "days")["callback_retries"] == "days"
+    assert "quick, days" in gateway("team", "retries", "studio", "weeks", code=1)["error"]
+    assert "no team" in gateway("team", "rotate-secret", "nobody", code=1)["error"]
+
+
+def test_callbacks_are_listed_shown_and_replayed_by_command(gateway: Any) -> None:
+    assert gateway("callback", "list", "--state", "dead") == []
+    assert (
+        "pending, delivered, dead" in gateway("callback", "list", "--state", "x", code=1)["error"]
+    )
+    assert "no team" in gateway("callback", "list", "--team", "nobody", code=1)["error"]
+    for verb in ("show", "replay"):
+        assert "no callback" in gateway("callback", verb, "msg_x", code=1)["error"]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
 from gateway.callbacks import dispatcher as dispatcher_module
 from gateway.callbacks.dispatcher import LEASE_MS, SENDS_MAX, SENDS_PER_HOST_MAX, Dispatcher
-from gateway.domain.callback import Callback
+from gateway.domain.callback import RETRY_DELAYS_MS, SLOW_DELAYS_MS, Callback
 from gateway.domain.errors import StoreUnavailable
 from tests.callbacks.memory import START_MS, MemoryOutbox, MemorySender, SetClock
 
@@ -105,6 +106,51 @@ async def test_a_success_after_a_failure_ends_the_tries(
         await outbox.until_recorded(2)
 
     assert [(r.delivered, n) for _, r, n in outbox.log] == [(False, START_MS + 1000), (True, None)]
+
+
+async def test_a_patient_team_s_callback_is_tried_for_days(
+    outbox: MemoryOutbox, sender: MemorySender, clock: SetClock
+):
+    sender.status = 503
+    outbox.add(replace(callback_of(1), patient=True))
+    waits = []
+    async with running(outbox, sender) as dispatcher:
+        for tries in range(1, len(RETRY_DELAYS_MS + SLOW_DELAYS_MS) + 2):
+            await outbox.until_recorded(tries)
+            if (next_at_ms := outbox.log[-1][2]) is not None:
+                waits.append(next_at_ms - clock.ms)
+                clock.ms = next_at_ms
+                dispatcher.notify()
+
+    minutes = [5, 30, 120, 300, 600, 840, 1200, 1440]
+    assert waits == [1000, 2000, 4000, *(60_000 * m for m in minutes)]
+    assert outbox.due == {}
+
+
+async def test_a_410_ends_the_tries_at_once(outbox: MemoryOutbox, sender: MemorySender):
+    sender.status = 410
+    outbox.add(replace(callback_of(1), patient=True))
+    async with running(outbox, sender):
+        await outbox.until_recorded(1)
+
+    assert [(result.status, next_at) for _, result, next_at in outbox.log] == [(410, None)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason", "is_final"),
+    [({"gone": True}, "410", True), ({"secrets": ()}, "signing secrets", False)],
+)
+async def test_what_cannot_be_sent_is_logged_and_not_sent(
+    outbox: MemoryOutbox, sender: MemorySender, changes, reason, is_final
+):
+    outbox.add(replace(callback_of(1), **changes))
+    async with running(outbox, sender):
+        await outbox.until_recorded(1)
+
+    [(_, result, next_at_ms)] = outbox.log
+    assert reason in str(result.error)
+    assert (next_at_ms is None) == is_final
+    assert sender.sent == []
 
 
 async def test_a_notice_is_acted_on_at_once(

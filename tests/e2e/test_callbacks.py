@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from standardwebhooks.webhooks import Webhook
 
@@ -20,7 +21,7 @@ LANTERN = {"model": MODEL, "prompt": "a paper lantern"}
 
 @asynccontextmanager
 async def listening(
-    tmp_path: Path, database_url: str, redis_url: str, answer: Answer
+    tmp_path: Path, database_url: str, redis_url: str, answer: Answer, **settings: Any
 ) -> AsyncIterator[tuple[Stack, Receiver, str]]:
     """Run a gateway that may call a receiver on this machine, and that receiver."""
     ca = authority(tmp_path)
@@ -32,6 +33,7 @@ async def listening(
             redis_url,
             callback_allowed_hosts=frozenset({f"localhost:{hook.port}"}),
             callback_ca_file=ca.ca_file,
+            **settings,
         ) as stack,
     ):
         yield stack, hook, f"https://localhost:{hook.port}/hook"

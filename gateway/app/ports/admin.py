@@ -8,6 +8,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from gateway.domain.access import ApiKey, KeyRules, Team
 from gateway.domain.administration import Ask, AuditEntry
+from gateway.domain.callback import CallbackLog
 
 T = TypeVar("T")
 
@@ -36,7 +37,7 @@ class TeamAdmin(Protocol):
         ...
 
     async def update_team(self, team_id: str, fields: Mapping[str, Any], ask: Ask) -> Team:
-        """Change ``name`` or ``user_group``. Raises NotFound, NameTaken, VersionConflict."""
+        """Change what is given. Raises NotFound, NameTaken, VersionConflict."""
         ...
 
     async def suspend_team(self, team_id: str, ask: Ask, *, suspended: bool) -> Team:
@@ -45,6 +46,12 @@ class TeamAdmin(Protocol):
 
     async def delete_team(self, team_id: str, ask: Ask) -> None:
         """Delete a team that never had a transfer, with its keys. Raises NotFound, InUse."""
+        ...
+
+    async def rotate_webhook_secret(self, team_id: str, overlap_ms: int, ask: Ask = ...) -> str:
+        """Give the new signing secret; the old ones sign on for ``overlap_ms``. Raises NotFound,
+        RepeatedChange.
+        """
         ...
 
 
@@ -82,6 +89,24 @@ class KeyAdmin(Protocol):
 
     async def rotate(self, key_id: str, overlap_ms: int, ask: Ask = ...) -> tuple[ApiKey, str]:
         """Give a new key like this one; the old one ends after ``overlap_ms``."""
+        ...
+
+
+class CallbackAdmin(Protocol):
+    """Callbacks as operators see them."""
+
+    async def callback(self, callback_id: str) -> CallbackLog:
+        """Give one with every try. Raises NotFound."""
+        ...
+
+    async def callback_page(
+        self, limit: int, cursor: str | None, *, state: str | None, team_id: str | None
+    ) -> Page[CallbackLog]:
+        """Give a page, newest first. Raises InvalidRequest for a cursor that is none of ours."""
+        ...
+
+    async def replay(self, callback_id: str, ask: Ask = ...) -> None:
+        """Send one again from its first try, and write the audit row. Raises NotFound."""
         ...
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from gateway.http.admin import audit, keys, teams
+from gateway.http.admin import audit, callbacks, keys, teams
 from gateway.http.admin.routes import AdminRoute
 
 ROUTES: tuple[AdminRoute, ...] = (
     *teams.ROUTES,
     *keys.ROUTES,
+    *callbacks.ROUTES,
     *audit.ROUTES,
 )

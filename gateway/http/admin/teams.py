@@ -7,11 +7,15 @@ from starlette.responses import JSONResponse, Response
 from gateway.app.views import team_view
 from gateway.domain.access import Team
 from gateway.domain.administration import Permission
+from gateway.domain.callback import RETRIES
 from gateway.domain.errors import NotFound, RepeatedChange
 from gateway.http.admin.routes import AdminCall, AdminRoute, etag, paged
 
 _TEXT = {"type": "string", "minLength": 1, "maxLength": 100}
 _FIELDS = {"name": _TEXT, "user_group": _TEXT}
+_CHANGES = {**_FIELDS, "callback_retries": {"type": "string", "enum": list(RETRIES)}}
+HOUR_S = 3600
+OVERLAP_MAX_S = 90 * 24 * HOUR_S
 
 
 async def create(call: AdminCall) -> Response:
@@ -44,6 +48,8 @@ async def update(call: AdminCall) -> Response:
         for name in ("name", "user_group")
         if name in call.body
     }
+    if "callback_retries" in call.body:
+        given["callback_retries"] = call.body.choice("callback_retries", RETRIES, "quick")
     call.body.finish()
     return _answer(await call.core.admin.teams.update_team(call.path["team_id"], given, call.ask))
 
@@ -64,6 +70,19 @@ async def delete(call: AdminCall) -> Response:
     """Delete a team for which no money ever moved."""
     await call.core.admin.teams.delete_team(call.path["team_id"], call.ask)
     return Response(status_code=204)
+
+
+async def rotate_secret(call: AdminCall) -> Response:
+    """Make a new signing secret; callbacks carry both signatures until the overlap ends."""
+    overlap_s = call.body.integer("overlap_seconds", 0, OVERLAP_MAX_S)
+    call.body.finish()
+    overlap_ms = (24 * HOUR_S if overlap_s is None else overlap_s) * 1000
+    team_id = call.path["team_id"]
+    try:
+        secret = await call.core.admin.teams.rotate_webhook_secret(team_id, overlap_ms, call.ask)
+    except RepeatedChange as earlier:
+        secret = earlier.secret or ""
+    return JSONResponse({"id": team_id, "webhook_secret": secret})
 
 
 async def known(call: AdminCall, team_id: str) -> Team:
@@ -109,7 +128,7 @@ ROUTES = (
         update,
         "Change a team",
         versioned=True,
-        body=_FIELDS,
+        body=_CHANGES,
         errors=(400, 401, 403, 404, 409, 412, 503),
     ),
     AdminRoute(
@@ -124,4 +143,14 @@ ROUTES = (
     ),
     AdminRoute("POST", f"{_ONE}/suspend", _MANAGE, suspend, "Suspend a team", versioned=True),
     AdminRoute("POST", f"{_ONE}/resume", _MANAGE, resume, "Resume a team", versioned=True),
+    AdminRoute(
+        "POST",
+        f"{_ONE}/rotate-secret",
+        _MANAGE,
+        rotate_secret,
+        "Make a new signing secret",
+        creates=True,
+        body={"overlap_seconds": {"type": "integer", "minimum": 0, "maximum": OVERLAP_MAX_S}},
+        errors=(400, 401, 403, 404, 409, 422, 503),
+    ),
 )

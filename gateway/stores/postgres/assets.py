@@ -17,10 +17,11 @@ GET = "SELECT content, media_type FROM assets WHERE id = $1 AND expires_ms > $2"
 
 # Deletes expired pictures, a few at a time.
 EXPIRE = """
-DELETE FROM assets WHERE id IN (
+WITH expired AS MATERIALIZED (
     SELECT id FROM assets WHERE expires_ms <= $1 ORDER BY expires_ms LIMIT $2
     FOR UPDATE SKIP LOCKED
-) RETURNING id
+)
+DELETE FROM assets a USING expired WHERE a.id = expired.id RETURNING a.id
 """
 
 

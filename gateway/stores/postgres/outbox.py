@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from typing import Any
 from uuid import UUID, uuid5
 
+import structlog
+
 from gateway.app.ports import Clock
-from gateway.domain.callback import Callback, TryResult
+from gateway.app.ports.admin import Page
+from gateway.domain.administration import COMMAND_LINE, Ask
+from gateway.domain.callback import STATES, Callback, CallbackLog, TryResult
 from gateway.domain.errors import NotFound
+from gateway.domain.money import MICRO_MAX
+from gateway.stores.postgres.changes import Changes
 from gateway.stores.postgres.codec import plain
+from gateway.stores.postgres.cursors import cursor_of, read_cursor
 from gateway.stores.postgres.database import Database
-from gateway.stores.postgres.vault import Vault
+from gateway.stores.postgres.vault import Vault, WrongSecretKey
+
+log = structlog.get_logger(__name__)
 
 _NAMESPACE = UUID("0b6f5a0e-3f7c-5d1e-8c62-9a41d7e5b3f2")
 
@@ -33,53 +42,75 @@ SELECT leased.*, ARRAY(
     SELECT s.sealed FROM webhook_secrets s
     WHERE s.team_id = leased.team_id AND (s.valid_until_ms IS NULL OR s.valid_until_ms > $1)
     ORDER BY s.created_ms DESC, s.id DESC
-) AS sealed
-FROM leased ORDER BY next_at_ms
+) AS sealed, t.callback_retries = 'days' AS patient, EXISTS (
+    SELECT FROM gone_receivers g
+    WHERE g.team_id = leased.team_id AND g.url_hash = sha256(convert_to(leased.url, 'UTF8'))
+) AS gone
+FROM leased JOIN teams t ON t.id = leased.team_id ORDER BY next_at_ms
 """
 
-# Logs a try and says what follows; a callback that another worker finished stays finished.
+# Logs a try and says what follows; a receiver that is gone is noted. A callback that another
+# worker finished stays finished.
 RECORD = """
 WITH tried AS (
     INSERT INTO callback_tries (callback_id, status, error, started_ms, duration_ms)
     SELECT id, $2, $3, $4, $5 FROM callbacks WHERE id = $1
+), gone AS (
+    INSERT INTO gone_receivers (team_id, url_hash, at_ms)
+    SELECT team_id, sha256(convert_to(url, 'UTF8')), $4 FROM callbacks WHERE id = $1 AND $8
+    ON CONFLICT DO NOTHING
 )
 UPDATE callbacks SET tries = tries + 1, state = $6, next_at_ms = coalesce($7, next_at_ms),
     lease_until_ms = 0
 WHERE id = $1 AND state = 'pending'
 """
 
-# Makes a callback due again from its first try, whatever became of it before.
+# Makes a callback due again from its first try, whatever became of it before, and its receiver
+# one that is called.
 REPLAY = """
-UPDATE callbacks SET state = 'pending', tries = 0, next_at_ms = $2, lease_until_ms = 0
-WHERE id = $1 RETURNING id
+WITH replayed AS (
+    UPDATE callbacks SET state = 'pending', tries = 0, next_at_ms = $2, lease_until_ms = 0
+    WHERE id = $1 RETURNING id, team_id, url
+), asked AS (
+    DELETE FROM gone_receivers g USING replayed r
+    WHERE g.team_id = r.team_id AND g.url_hash = sha256(convert_to(r.url, 'UTF8'))
+)
+SELECT id FROM replayed
+"""
+
+_LOG = """
+SELECT id, task_id, team_id, url, event, state, created_ms, next_at_ms FROM callbacks
 """
 
 # Gives the callbacks of a task.
-OF_TASK = """
-SELECT id, url, event, state, tries, next_at_ms FROM callbacks WHERE task_id = $1 ORDER BY id
+OF_TASK = f"{_LOG} WHERE task_id = $1 ORDER BY id"
+
+# Gives one callback.
+ONE = f"{_LOG} WHERE id = $1"
+
+# Gives a page of callbacks, newest first, after a (created_ms, id).
+PAGE = f"""
+{_LOG} WHERE (created_ms, id) < ($1, $2) AND ($3::text IS NULL OR team_id = $3)
+ORDER BY created_ms DESC, id DESC LIMIT $4
 """
 
-# Gives the log of tries of a task's callbacks, oldest first.
-TRIES_OF_TASK = """
-SELECT t.callback_id, t.status, t.error, t.started_ms, t.duration_ms
-FROM callback_tries t JOIN callbacks c ON c.id = t.callback_id
-WHERE c.task_id = $1 ORDER BY t.id
+# The same of one state, written out so that the index of dead letters serves.
+PAGE_OF_STATE = {
+    state: f"""
+{_LOG} WHERE (created_ms, id) < ($1, $2) AND ($3::text IS NULL OR team_id = $3)
+AND state = '{state}' ORDER BY created_ms DESC, id DESC LIMIT $4
+"""
+    for state in STATES
+}
+
+# Gives the log of tries of some callbacks, oldest first.
+TRIES = """
+SELECT callback_id, status, error, started_ms, duration_ms FROM callback_tries
+WHERE callback_id = ANY($1::text[]) ORDER BY id
 """
 
 # Counts callbacks that are waiting or were given up.
 COUNTS = "SELECT state, count(*) FROM callbacks WHERE state <> 'delivered' GROUP BY state"
-
-
-@dataclass(frozen=True, slots=True)
-class CallbackLog:
-    """A callback and everything that was tried; ``next_at_ms`` counts while it is pending."""
-
-    id: str
-    url: str
-    event: str
-    state: str
-    next_at_ms: int
-    tries: tuple[TryResult, ...]
 
 
 def callback_id(task_id: str) -> str:
@@ -95,6 +126,7 @@ class PostgresOutbox:
         self._db = database
         self._clock = clock
         self._vault = vault
+        self._changes = Changes(database, clock, vault)
 
     async def claim(self, limit: int, lease_ms: int) -> Sequence[Callback]:
         """Take due callbacks for ``lease_ms``; another worker will not get them meanwhile."""
@@ -107,10 +139,20 @@ class PostgresOutbox:
                 url=row["url"],
                 event=row["event"],
                 tries=row["tries"],
-                secrets=tuple(self._vault.open(s, row["team_id"]) for s in row["sealed"]),
+                secrets=tuple(self._secrets(row)),
+                patient=row["patient"],
+                gone=row["gone"],
             )
             for row in rows
         ]
+
+    def _secrets(self, row: Any) -> Iterable[str]:
+        """Give a team's secrets; one that cannot be opened costs no other callback its try."""
+        for sealed in row["sealed"]:
+            try:
+                yield self._vault.open(sealed, row["team_id"])
+            except WrongSecretKey:
+                log.exception("secret_unopenable", team_id=row["team_id"])
 
     async def record(self, callback: Callback, result: TryResult, next_at_ms: int | None) -> None:
         """Log a try; delivered, or due again at ``next_at_ms``, or dead when that is None."""
@@ -125,33 +167,47 @@ class PostgresOutbox:
             result.duration_ms,
             state,
             next_at_ms,
+            result.gone,
         )
 
-    async def replay(self, callback_id: str) -> None:
+    async def replay(self, callback_id: str, ask: Ask = COMMAND_LINE) -> None:
         """Send a callback again, with its usual retries and the same id. Raises NotFound."""
-        rows = await self._db.write(REPLAY, plain(callback_id), self._clock.now_ms())
-        if not rows:
-            raise NotFound(f"There is no callback {callback_id!r}.")
+        async with self._changes.begin(ask) as change:
+            rows = await change.connection.fetch(REPLAY, plain(callback_id), change.at_ms)
+            if not rows:
+                raise NotFound(f"There is no callback {callback_id[:80]!r}.")
+            await change.record("callback.replay", callback_id)
 
     async def of_task(self, task_id: str) -> tuple[CallbackLog, ...]:
         """Give a task's callbacks with every try."""
-        rows = await self._db.read(OF_TASK, plain(task_id))
-        tries = await self._db.read(TRIES_OF_TASK, plain(task_id)) if rows else []
-        return tuple(
-            CallbackLog(
-                id=row["id"],
-                url=row["url"],
-                event=row["event"],
-                state=row["state"],
-                next_at_ms=row["next_at_ms"],
-                tries=tuple(
-                    TryResult(t["status"], t["error"], t["started_ms"], t["duration_ms"])
-                    for t in tries
-                    if t["callback_id"] == row["id"]
-                ),
-            )
-            for row in rows
-        )
+        return await self._with_tries(await self._db.read(OF_TASK, plain(task_id)))
+
+    async def callback(self, callback_id: str) -> CallbackLog:
+        """Give one callback with every try. Raises NotFound."""
+        found = await self._with_tries(await self._db.read(ONE, plain(callback_id)))
+        if not found:
+            raise NotFound(f"There is no callback {callback_id[:80]!r}.")
+        return found[0]
+
+    async def callback_page(
+        self, limit: int, cursor: str | None, *, state: str | None, team_id: str | None
+    ) -> Page[CallbackLog]:
+        """Give a page of callbacks, newest first, of a state and a team where they are given.
+
+        Raises InvalidRequest for a cursor that is none of ours.
+        """
+        after = read_cursor(cursor) if cursor else (MICRO_MAX, "")
+        statement = PAGE if state is None else PAGE_OF_STATE[state]
+        rows = await self._db.read(statement, *after, team_id and plain(team_id), limit + 1)
+        found = await self._with_tries(rows[:limit])
+        return Page(found, cursor_of(found[-1]) if len(rows) > limit else None)
+
+    async def _with_tries(self, rows: Sequence[Any]) -> tuple[CallbackLog, ...]:
+        tries: dict[str, list[TryResult]] = {row["id"]: [] for row in rows}
+        for row in await self._db.read(TRIES, list(tries)) if tries else ():
+            facts = dict(row)
+            tries[facts.pop("callback_id")].append(TryResult(**facts))
+        return tuple(CallbackLog(**row, tries=tuple(tries[row["id"]])) for row in rows)
 
     async def counts(self) -> dict[str, int]:
         """Give how many callbacks are ``pending`` and how many ``dead``, for metrics."""

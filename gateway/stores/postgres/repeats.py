@@ -26,17 +26,20 @@ UPDATE sdk_calls SET retries = $3 WHERE task_id = (
 """
 
 FORGET_CALLS = """
-DELETE FROM sdk_calls WHERE task_id IN (
+WITH old AS MATERIALIZED (
     SELECT task_id FROM sdk_calls WHERE created_ms <= $1
     ORDER BY created_ms LIMIT $2 FOR UPDATE SKIP LOCKED
-) RETURNING task_id
+)
+DELETE FROM sdk_calls s USING old WHERE s.task_id = old.task_id RETURNING s.task_id
 """
 
 FORGET = """
-DELETE FROM idempotency_keys WHERE (team_id, scope, key) IN (
+WITH old AS MATERIALIZED (
     SELECT team_id, scope, key FROM idempotency_keys WHERE created_ms <= $1
     ORDER BY created_ms LIMIT $2 FOR UPDATE SKIP LOCKED
-) RETURNING task_id
+)
+DELETE FROM idempotency_keys k USING old
+WHERE k.team_id = old.team_id AND k.scope = old.scope AND k.key = old.key RETURNING k.task_id
 """
 
 

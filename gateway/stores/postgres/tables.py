@@ -38,6 +38,7 @@ teams = Table(
     Column("created_ms", BigInteger, nullable=False),
     Column("version", Integer, nullable=False, server_default="1"),
     Column("suspended_ms", BigInteger),
+    Column("callback_retries", Word, nullable=False, server_default="quick"),
     UniqueConstraint("name", name="teams_name_key"),
     Index("teams_newest", text("created_ms DESC"), text("id DESC")),
 )
@@ -248,6 +249,21 @@ callbacks = Table(
     Column("created_ms", BigInteger, nullable=False),
     Index("callbacks_of_task", "task_id"),
     Index("callbacks_due", "next_at_ms", postgresql_where=text("state = 'pending'")),
+    Index("callbacks_newest", text("created_ms DESC"), text("id DESC")),
+    Index(
+        "callbacks_dead",
+        text("created_ms DESC"),
+        text("id DESC"),
+        postgresql_where=text("state = 'dead'"),
+    ),
+)
+
+gone_receivers = Table(
+    "gone_receivers",
+    metadata,
+    Column("team_id", Word, ForeignKey("teams.id", ondelete="CASCADE"), primary_key=True),
+    Column("url_hash", LargeBinary, primary_key=True),
+    Column("at_ms", BigInteger, nullable=False),
 )
 
 callback_tries = Table(

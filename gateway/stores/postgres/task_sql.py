@@ -203,10 +203,12 @@ SELECT doc FROM tasks WHERE id > $1 AND status IN ('pending', 'processing')
 ORDER BY id LIMIT $2
 """
 
-# Forgets tasks that ended long ago, with their callbacks; ledger, usage and attempts stay.
+# Forgets tasks that ended long ago, with their callbacks; ledger, usage and attempts stay. The
+# choice is made once: a plan that chose anew for each row would pass over the rows it deleted.
 FORGET = """
-DELETE FROM tasks WHERE id IN (
+WITH ended AS MATERIALIZED (
     SELECT id FROM tasks WHERE finished_ms < $1 ORDER BY finished_ms LIMIT $2
     FOR UPDATE SKIP LOCKED
-) RETURNING id
+)
+DELETE FROM tasks t USING ended WHERE t.id = ended.id RETURNING t.id
 """

@@ -33,7 +33,8 @@ INSERT INTO webhook_secrets (id, team_id, sealed, created_ms) SELECT $5, id, $6,
 """
 
 _TEAM = """
-SELECT t.id, t.name, t.user_group, t.created_ms, t.version, t.suspended_ms, a.balance, a.held, (
+SELECT t.id, t.name, t.user_group, t.created_ms, t.version, t.suspended_ms, t.callback_retries,
+    a.balance, a.held, (
     SELECT s.sealed FROM webhook_secrets s WHERE s.team_id = t.id AND s.valid_until_ms IS NULL
     ORDER BY s.created_ms DESC, s.id DESC LIMIT 1
 ) AS sealed
@@ -55,11 +56,16 @@ PAGE = f"""
 """
 
 # Gives a team's row and keeps it from changing until the commit.
-LOCK = "SELECT name, user_group, version, suspended_ms FROM teams WHERE id = $1 FOR UPDATE"
+LOCK = """
+SELECT name, user_group, callback_retries, version, suspended_ms FROM teams WHERE id = $1
+FOR UPDATE
+"""
 
 # Changes a team.
 UPDATE = """
-UPDATE teams SET name = $2, user_group = $3, suspended_ms = $4, version = version + 1 WHERE id = $1
+UPDATE teams SET name = $2, user_group = $3, suspended_ms = $4, callback_retries = $5,
+    version = version + 1
+WHERE id = $1
 """
 
 # Whether money ever moved for a team.
@@ -145,7 +151,7 @@ class TeamStore:
         return Page(teams, cursor_of(teams[-1]) if len(rows) > limit else None)
 
     async def update_team(self, team_id: str, fields: Mapping[str, Any], ask: Ask) -> Team:
-        """Change a team's ``name`` or ``user_group``; what is not given stays.
+        """Change a team's name, group or ``callback_retries``; what is not given stays.
 
         Raises NotFound, NameTaken, VersionConflict, and InvalidRequest for a bad name.
         """
@@ -189,7 +195,7 @@ class TeamStore:
     ) -> str:
         """Give the team's new signing secret; the old ones go on signing for ``overlap_ms``.
 
-        Raises NotFound.
+        Raises NotFound, RepeatedChange when the same call made it before.
         """
         secret = _new_secret()
         sealed = self._vault.seal(secret, team_id)
@@ -201,6 +207,7 @@ class TeamStore:
             if not rows:
                 raise NotFound(f"There is no team {team_id!r}.")
             await change.record("team.rotate_secret", team_id, after={"old_until_ms": until_ms})
+            await change.made(team_id, secret)
         return secret
 
     async def _known(self, team_id: str) -> Team:
@@ -231,7 +238,7 @@ async def _locked(change: Change, team_id: str) -> dict[str, Any]:
 async def _change(change: Change, team_id: str, action: str, given: Mapping[str, Any]) -> None:
     before = await _locked(change, team_id)
     after = {**before, **given}
-    values = (after["name"], after["user_group"], after["suspended_ms"])
+    values = (after[name] for name in ("name", "user_group", "suspended_ms", "callback_retries"))
     await change.connection.execute(UPDATE, team_id, *values)
     await change.record(action, team_id, before=before, after=after)
 
@@ -241,6 +248,7 @@ def _facts(team: Team) -> dict[str, Any]:
         "name": team.name,
         "user_group": team.user_group,
         "suspended_ms": team.suspended_ms,
+        "callback_retries": team.callback_retries,
     }
 
 

@@ -55,7 +55,7 @@ class Vault:
         """Decrypt a sealed secret. Raises WrongSecretKey when it was sealed by another master."""
         try:
             text = self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], owner.encode())
-        except InvalidTag:
+        except (InvalidTag, ValueError):
             raise WrongSecretKey from None
         return text.decode()
 

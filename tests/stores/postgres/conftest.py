@@ -25,7 +25,8 @@ SET session_replication_role = replica;
 DELETE FROM callback_tries; DELETE FROM callbacks; DELETE FROM attempts; DELETE FROM usage;
 DELETE FROM tasks; DELETE FROM transfers; DELETE FROM accounts; DELETE FROM webhook_secrets;
 DELETE FROM api_keys; DELETE FROM teams; DELETE FROM meta; DELETE FROM assets;
-DELETE FROM idempotency_keys; DELETE FROM sdk_calls; DELETE FROM audit; DELETE FROM admin_repeats;
+DELETE FROM gone_receivers; DELETE FROM idempotency_keys; DELETE FROM sdk_calls;
+DELETE FROM audit; DELETE FROM admin_repeats;
 CREATE UNIQUE INDEX IF NOT EXISTS transfers_one_resolution_per_hold ON transfers (hold_id)
     WHERE kind IN ('capture', 'release');
 """

@@ -1,20 +1,24 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
+from gateway.domain.administration import COMMAND_LINE
 from gateway.domain.callback import CallbackSpec, TryResult
 from gateway.domain.errors import NotFound
 from gateway.domain.task import Task
 from gateway.stores.postgres.database import Database
 from gateway.stores.postgres.outbox import PostgresOutbox, callback_id
-from tests.stores.postgres.building import START_MS, accepted, delivered
+from tests.stores.postgres.building import CREDIT, START_MS, accepted, delivered
 
 HOOK = CallbackSpec("https://example.com/hook")
 LEASE_MS = 60_000
 OK = TryResult(200, None, START_MS, 12)
 BROKEN = TryResult(None, "connection refused \x00", START_MS, 3)
+STORED = replace(BROKEN, error="connection refused \ufffd")
+GONE = TryResult(410, "HTTP 410", START_MS, 3)
 
 
 @pytest.fixture
@@ -145,6 +149,71 @@ async def test_a_replay_starts_over_under_the_same_id(outbox, settled):
     assert (again.id, again.tries) == (callback.id, 0)
     with pytest.raises(NotFound):
         await outbox.replay("msg_unknown")
+
+
+async def test_a_receiver_that_is_gone_is_known_until_a_replay(
+    outbox, settled, ledger, tasks, clock
+):
+    await settled()
+    (callback,) = await outbox.claim(1, LEASE_MS)
+    assert not callback.gone
+    await outbox.record(callback, GONE, None)
+    await settled()
+    (later,) = await outbox.claim(1, LEASE_MS)
+    assert later.gone
+    other = await ledger.create_team("atelier")
+    await ledger.grant(other.id, 10 * CREDIT, "welcome")
+    task = await accepted(tasks, other.id, hold=0, callback=HOOK)
+    await tasks.settle(delivered(task, at_ms=clock.ms))
+    (theirs,) = await outbox.claim(1, LEASE_MS)
+    assert not theirs.gone
+
+    await outbox.replay(callback.id)
+    (again,) = await outbox.claim(1, LEASE_MS)
+    assert (again.id, again.gone) == (callback.id, False)
+
+
+async def test_a_secret_that_cannot_be_opened_costs_nobody_else_a_callback(
+    outbox, settled, ledger, tasks, team, database, clock
+):
+    other = await ledger.create_team("atelier")
+    task = await accepted(tasks, other.id, hold=0, callback=HOOK)
+    await tasks.settle(delivered(task, at_ms=clock.ms))
+    await settled()
+    await database.write("UPDATE webhook_secrets SET sealed = 'x' WHERE team_id = $1", other.id)
+    claimed = {callback.team_id: callback for callback in await outbox.claim(9, LEASE_MS)}
+    assert claimed[team.id].secrets == (team.webhook_secret,)
+    assert claimed[other.id].secrets == ()
+
+
+async def test_a_team_can_opt_into_slow_retries(outbox, settled, ledger, team):
+    await settled(2)
+    (first,) = await outbox.claim(1, LEASE_MS)
+    assert not first.patient
+    await ledger.update_team(team.id, {"callback_retries": "days"}, COMMAND_LINE)
+    (second,) = await outbox.claim(1, LEASE_MS)
+    assert second.patient
+
+
+async def test_dead_letters_are_listed_newest_first_page_by_page(outbox, settled, team, clock):
+    dead = []
+    for result in (BROKEN, OK, BROKEN, BROKEN):
+        await settled()
+        (callback,) = await outbox.claim(1, LEASE_MS)
+        await outbox.record(callback, result, None)
+        dead += [callback.id] if result is BROKEN else []
+        clock.turn(1)
+    found, cursor = [], None
+    while True:
+        page = await outbox.callback_page(2, cursor, state="dead", team_id=team.id)
+        found += page.items
+        if (cursor := page.cursor) is None:
+            break
+    assert [log.id for log in found] == dead[::-1]
+    assert {log.tries for log in found} == {(STORED,)}
+    everything = await outbox.callback_page(9, None, state=None, team_id=None)
+    assert len(everything.items) == 4
+    assert not (await outbox.callback_page(9, None, state=None, team_id="team_other")).items
 
 
 async def test_during_a_rotation_both_secrets_sign_the_newest_first(
