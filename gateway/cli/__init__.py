@@ -13,6 +13,7 @@ app = typer.Typer(
     name="gateway",
     help="Image Gateway: one endpoint, the cheapest healthy upstream, exact prepaid money.",
     no_args_is_help=True,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     add_completion=True,
 )

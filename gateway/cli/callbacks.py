@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli.output import AsJson, fail, run, show, show_table
+from gateway.cli.output import AsJson, fail, group, run, show, show_table
 
-callback = typer.Typer(no_args_is_help=True, help="Callbacks to teams.")
+callback = group("Callbacks to teams.")
 
 CallbackId = Annotated[
     str, typer.Argument(metavar="ID", help="The callback's id, as `callback list` shows it.")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.output import AsJson, fail, run, show, show_table
-from gateway.domain.access import KeyRules
+from gateway.cli.output import AsJson, fail, group, run, show, show_table
 
-key = typer.Typer(no_args_is_help=True, help="API keys: who calls.")
+if TYPE_CHECKING:
+    from gateway.domain.access import KeyRules
+
+key = group("API keys: who calls.")
 
 KeyId = Annotated[str, typer.Argument(help="The key's id, as `key list` shows it.")]
 
@@ -30,6 +32,8 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Create a key. Its text is shown once and never again."""
+    from gateway.domain.access import KeyRules
+
     rules = KeyRules(
         scopes=tuple(scope) if scope else None, networks=tuple(network) if network else None
     )

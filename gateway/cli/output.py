@@ -15,6 +15,11 @@ T = TypeVar("T")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
+def group(help_text: str) -> typer.Typer:
+    """Give a group of commands. Its help is plain text: loading rich would take half a second."""
+    return typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=help_text)
+
+
 def fail(message: str, *, as_json: bool = False) -> NoReturn:
     """Print why a command failed on standard error and exit with 1."""
     if as_json:

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli.output import AsJson, fail, run, show, show_table
+from gateway.cli.output import AsJson, fail, group, run, show, show_table
 
-team = typer.Typer(no_args_is_help=True, help="Teams: who pays.")
-credits_group = typer.Typer(no_args_is_help=True, help="Credits: what teams pay with.")
+team = group("Teams: who pays.")
+credits_group = group("Credits: what teams pay with.")
 
 TeamName = Annotated[str, typer.Option("--team", help="The team's name.")]
 

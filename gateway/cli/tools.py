@@ -8,12 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli.output import AsJson, fail, run, show, show_table
+from gateway.cli.output import AsJson, fail, group, run, show, show_table
 
-catalog = typer.Typer(no_args_is_help=True, help="Models, offers and prices.")
-ledger = typer.Typer(no_args_is_help=True, help="The ledger of credits.")
-task = typer.Typer(no_args_is_help=True, help="Single tasks.")
-upstream = typer.Typer(no_args_is_help=True, help="Configured vendor accounts.")
+catalog = group("Models, offers and prices.")
+ledger = group("The ledger of credits.")
+task = group("Single tasks.")
+upstream = group("Configured vendor accounts.")
 
 Config = Annotated[
     Path | None, typer.Option("--config", help="The operator's gateway.toml (GATEWAY_CONFIG).")
