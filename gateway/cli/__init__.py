@@ -22,6 +22,7 @@ app.command("up")(serve.up)
 app.command("api")(serve.api)
 app.command("worker")(serve.worker)
 app.command("simulate")(serve.simulate)
+app.command("bench")(serve.bench)
 app.command("migrate")(tools.migrate)
 app.command("doctor")(tools.doctor)
 

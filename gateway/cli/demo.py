@@ -11,6 +11,7 @@ from pathlib import Path
 
 from gateway.catalog import demo_configuration
 from gateway.cli.files import demo_config, write_secret
+from gateway.cli.network import LOOPBACK, free_port
 from gateway.domain.money import MICRO
 from gateway.settings import Settings
 from gateway.stores.postgres.database import Database
@@ -19,7 +20,6 @@ from gateway.wiring.books import open_books
 
 DEMO_TEAM = "demo"
 DEMO_CREDITS = 1_000 * MICRO
-HOST = "127.0.0.1"
 # Where a vendor's version segment ends, where that is not /v1.
 BASE_PATHS = {"dashscope": "/api/v1", "fal": ""}
 
@@ -61,7 +61,7 @@ async def migrate_if_needed(database_url: str) -> None:
 def _configuration(ports: Mapping[str, int]) -> str:
     """Give the demo's `gateway.toml`, with the simulator's addresses."""
     paths = {name: BASE_PATHS.get(name, "/v1") for name in ports}
-    return demo_configuration({n: f"http://{HOST}:{p}{paths[n]}" for n, p in ports.items()})
+    return demo_configuration({n: f"http://{LOOPBACK}:{p}{paths[n]}" for n, p in ports.items()})
 
 
 def _ports(path: Path) -> dict[str, int]:
@@ -71,7 +71,7 @@ def _ports(path: Path) -> dict[str, int]:
     wanted = dict(DEFAULT_PORTS)
     if path.exists():
         wanted |= json.loads(path.read_text())
-    ports = {name: port if _is_free(port) else _free_port() for name, port in wanted.items()}
+    ports = {name: port if _is_free(port) else free_port() for name, port in wanted.items()}
     path.write_text(json.dumps(ports))
     return ports
 
@@ -80,17 +80,10 @@ def _is_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            probe.bind((LOOPBACK, port))
         except OSError:
             return False
     return True
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 async def demo_key(settings: Settings, database_url: str) -> str:

@@ -1,4 +1,4 @@
-"""The long-running commands: `up`, `api`, `worker`, `simulate`."""
+"""The long-running commands: `up`, `api`, `worker`, `simulate`, and `bench`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.output import AsJson, run
+from gateway.cli.output import AsJson, run, show_table
 
 Config = Annotated[
     Path | None, typer.Option("--config", help="The operator's gateway.toml (GATEWAY_CONFIG).")
@@ -61,3 +61,23 @@ def simulate(
     from gateway.cli.processes import run_simulator
 
     run_simulator(host=host, work_ms=latency_ms, ports=ports, tied=tied, as_json=as_json)
+
+
+def bench(
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=0.1, help="How long each measurement lasts.")
+    ] = 5.0,
+    connections: Annotated[
+        int, typer.Option("--connections", min=1, help="How many callers at once.")
+    ] = 64,
+    as_json: AsJson = False,
+) -> None:
+    """Measure this machine with engines and simulated vendors of its own, in a minute."""
+    import asyncio
+
+    from gateway.cli.bench import measure
+
+    work = asyncio.to_thread(measure, seconds=seconds, connections=connections)
+    rows = run(work, as_json=as_json)
+    columns = tuple(dict.fromkeys(name for row in rows for name in row))
+    show_table(rows, columns, as_json=as_json)

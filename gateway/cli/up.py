@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import secrets
 import signal
@@ -14,13 +13,12 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.request import ProxyHandler, build_opener
 
 from gateway import catalog as catalogue
 from gateway.cli.banner import show_banner
 from gateway.cli.demo import demo_key, migrate_if_needed, plan_demo
 from gateway.cli.files import write_secret
+from gateway.cli.network import LOOPBACK, wait_ready
 from gateway.cli.output import fail
 from gateway.domain.errors import Unavailable
 from gateway.embedded import Engines, attached, watch
@@ -167,7 +165,10 @@ async def _serve(
         supervisor.start(Child("api", ("api",), environment))
         supervisor.start(Child("worker", ("worker",), environment))
         key = await demo_key(settings, database_url) if demo else None
-        if await asyncio.to_thread(_wait_ready, settings, stopping):
+        ready = await asyncio.to_thread(
+            wait_ready, _probed(settings), READY_TIMEOUT_S, stopping.is_set
+        )
+        if ready:
             show_banner(settings, demo, key, as_json=as_json)
             await stopping.wait()
         elif not stopping.is_set():
@@ -207,20 +208,9 @@ def admin_key(settings: Settings) -> str:
     return text
 
 
-def _wait_ready(settings: Settings, stopping: asyncio.Event) -> bool:
-    """Poll /readyz until it says yes; False when the time is over or a stop was asked for."""
-    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104
-    opener = build_opener(ProxyHandler({}))
-    ends = time.monotonic() + READY_TIMEOUT_S
-    while time.monotonic() < ends and not stopping.is_set():
-        try:
-            with opener.open(f"http://{host}:{settings.port}/readyz", timeout=2) as answer:
-                body: dict[str, Any] = json.load(answer)
-                if body.get("ready"):
-                    return True
-        except OSError:
-            time.sleep(0.05)
-    return False
+def _probed(settings: Settings) -> str:
+    host = LOOPBACK if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104
+    return f"http://{host}:{settings.port}"
 
 
 def _refuse_taken_port(settings: Settings) -> None:
