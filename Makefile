@@ -3,7 +3,7 @@
 # .venv-old-sdks what only the tests with older client SDKs need.
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint format soak bench migrate requirements browser clean
+.PHONY: help install run test lint format soak bench migrate requirements browser wrk clean
 
 # Options for the command behind a target: make run ARGS="--config gateway.toml"
 ARGS ?=
@@ -65,7 +65,7 @@ $(OLD_INSTALLED): requirements-old-sdks.txt | $(INSTALLED)
 run: install ## Run the whole gateway here: engines, simulated providers, API, worker
 	@set -a; [ ! -f .env ] || . ./.env; set +a; exec $(BIN)/gateway up $(ARGS)
 
-test: install $(OLD_INSTALLED) browser ## Run every test but the soak tests (ARGS="tests/domain -k money" for some)
+test: install $(OLD_INSTALLED) browser wrk ## Run every test but the soak tests (ARGS="tests/domain -k money" for some)
 	@exec $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: install ## Check style, types, the direction of imports, manifests and the house rules
@@ -83,9 +83,8 @@ format: install ## Put the code into the one format
 soak: install ## Run the long tests: minutes of load, tens of thousands of tasks
 	@exec $(BIN)/python -m pytest -m soak $(ARGS)
 
-bench: install ## Measure the stores on this machine: holds per second, the due queue
-	@$(BIN)/python benchmarks/holds.py
-	@$(BIN)/python benchmarks/due_queue.py
+bench: install wrk ## Measure the gateway against the floors of its stack on this machine (minutes)
+	@exec $(BIN)/python -m benchmarks.accept $(ARGS)
 
 migrate: install ## Bring the database of GATEWAY_DATABASE_URL (or the embedded one) up to date
 	@set -a; [ ! -f .env ] || . ./.env; set +a; exec $(BIN)/gateway migrate $(ARGS)
@@ -104,6 +103,15 @@ browser:
 		apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } \
 		>/dev/null 2>&1 \
 	|| echo 'No chromium: the browser tests will be skipped'
+
+# wrk makes the load of the benchmarks; where there is none they say so, and their test is skipped.
+wrk:
+	@command -v wrk >/dev/null 2>&1 \
+	|| [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1 \
+	|| { echo 'Installing wrk for the benchmarks ...'; \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends wrk; } \
+		>/dev/null 2>&1 \
+	|| echo 'No wrk: benchmarks cannot run, and their test will be skipped'
 
 clean: ## Remove caches and builds (environments and data/ stay)
 	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis \

@@ -1,6 +1,6 @@
 """Measure the due queue on an embedded Valkey: enqueue, claim, save, wait, rebuild after a flush.
 
-    python benchmarks/due_queue.py [--tasks 30000]
+    python -m benchmarks.due_queue [--tasks 30000]
 
 One process and its server share the machine: read the figures as ratios.
 """

@@ -1,6 +1,6 @@
 """Holds per second on one hot team: coalesced into batches, against one statement each.
 
-    python benchmarks/holds.py [--seconds 3] [--database-url postgresql://…]
+    python -m benchmarks.holds [--seconds 3] [--database-url postgresql://…]
 
 Without a URL an embedded PostgreSQL with production's durability is started in a temporary
 directory. Every figure is from a closed loop of callers, each of which accepts task after task.
