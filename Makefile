@@ -3,7 +3,7 @@
 # .venv-old-sdks what only the tests with older client SDKs need.
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint format soak bench migrate requirements browser wrk clean
+.PHONY: help install run test lint format soak prove bench migrate requirements browser wrk clean
 
 # Options for the command behind a target: make run ARGS="--config gateway.toml"
 ARGS ?=
@@ -82,6 +82,9 @@ format: install ## Put the code into the one format
 
 soak: install ## Run the long tests: minutes of load, tens of thousands of tasks
 	@exec $(BIN)/python -m pytest -m soak $(ARGS)
+
+prove: install ## Break each promise by hand, on a copy, and see a named test fail (minutes)
+	@$(BIN)/python -m tests.broken $(ARGS)
 
 bench: install wrk ## Measure the gateway against the floors of its stack on this machine (minutes)
 	@exec $(BIN)/python -m benchmarks.accept $(ARGS)

@@ -213,6 +213,30 @@ async def test_a_cancel_survives_the_process_that_asked_the_vendor(stack: Stack)
     await stack.assert_ledger_is_clean()
 
 
+async def test_a_wish_to_cancel_is_durable_when_the_vendor_hears_it(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    team = await stack.team(credits=10)
+    prompt = "a kite to cancel [sim:queue_ms=20000]"
+    body = {"model": MODEL, "prompt": prompt, "provider": {"only": ["dear"]}}
+    task_id = (await stack.post(team, body)).json()["id"]
+    async with asyncio.timeout(10):
+        while (last := (await stack.task(task_id)).last) is None or not last.is_live:
+            await asyncio.sleep(0.02)
+    dear = stack.gateway.configuration.adapters["dear"]
+    ask, wishes = dear.cancel, []
+
+    async def cancel(upstream_task_id: str) -> bool:
+        wishes.append((await stack.task(task_id)).cancel_requested)
+        return await ask(upstream_task_id)
+
+    monkeypatch.setattr(dear, "cancel", cancel)
+    answer = await stack.client.post(f"/v1/tasks/{task_id}/cancel", headers=team.headers)
+
+    assert answer.status_code == 200, answer.text
+    assert wishes == [True]
+
+
 async def test_a_wait_that_ends_early_gives_the_task_and_loses_nothing(stack: Stack) -> None:
     team = await stack.team()
     stack.simulator.script("evolink", Script(work_ms=1_500))

@@ -27,8 +27,6 @@ DELETE FROM tasks; DELETE FROM transfers; DELETE FROM accounts; DELETE FROM webh
 DELETE FROM api_keys; DELETE FROM teams; DELETE FROM meta; DELETE FROM assets;
 DELETE FROM gone_receivers; DELETE FROM idempotency_keys; DELETE FROM sdk_calls;
 DELETE FROM audit; DELETE FROM admin_repeats;
-CREATE UNIQUE INDEX IF NOT EXISTS transfers_one_resolution_per_hold ON transfers (hold_id)
-    WHERE kind IN ('capture', 'release');
 """
 
 

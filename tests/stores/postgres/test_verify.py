@@ -8,10 +8,16 @@ import pytest
 
 from gateway.domain.ledger import TransferKind, resolution_id, transfer_id
 from tests.stores.postgres.building import CREDIT, accepted, delivered, failed
+from tests.stores.postgres.conftest import EMPTY
+
+UNIQUE = """
+CREATE UNIQUE INDEX IF NOT EXISTS transfers_one_resolution_per_hold ON transfers (hold_id)
+WHERE kind IN ('capture', 'release')
+"""
 
 
 @pytest.fixture
-async def books(tasks, team):
+async def books(tasks, team, database):
     """A completed, a failed and a running task of 2 credits each."""
     done, broken, running = [
         await accepted(tasks, team.id, hold=2 * CREDIT, n=2, task_id=name)
@@ -19,7 +25,9 @@ async def books(tasks, team):
     ]
     await tasks.settle(delivered(done, 1))
     await tasks.settle(failed(broken))
-    return running
+    yield running
+    async with database.transaction() as connection:
+        await connection.execute(f"{EMPTY}{UNIQUE}")
 
 
 async def corrupt(database, statement: str, *arguments: object) -> None:

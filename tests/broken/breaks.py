@@ -1,0 +1,181 @@
+"""Promises and what breaks them: one edit of the source each, and the test that must notice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_SQL = "gateway/stores/postgres/task_sql.py"
+_MACHINE = "gateway/domain/machine.py"
+_MATRIX = "tests/crash/test_matrix.py::test_a_quarter_of_the_matrix"
+_SETTLE = "tests/stores/postgres/test_settle.py"
+
+
+@dataclass(frozen=True)
+class Break:
+    """What is broken, how (``old``, once in ``file``, becomes ``new``), and who must notice."""
+
+    promise: str
+    file: str
+    old: str
+    new: str
+    noticed_by: str
+
+
+BREAKS = (
+    Break(
+        "a worker that was overtaken saves nothing: the fence check",
+        _SQL,
+        """
+        WHERE id = item.id AND fence = item.fence AND status IN ('pending', 'processing')
+        FOR UPDATE
+    ) t
+), moved""",
+        """
+        WHERE id = item.id AND status IN ('pending', 'processing')
+        FOR UPDATE
+    ) t
+), moved""",
+        f"{_SETTLE}::test_a_stale_fence_changes_nothing",
+    ),
+    Break(
+        "a worker that was overtaken settles nothing: the fence check",
+        _SQL,
+        """
+        WHERE id = item.id AND fence = item.fence AND status IN ('pending', 'processing')
+        FOR UPDATE
+    ) t
+), ended""",
+        """
+        WHERE id = item.id AND status IN ('pending', 'processing')
+        FOR UPDATE
+    ) t
+), ended""",
+        f"{_SETTLE}::test_a_stale_fence_changes_nothing",
+    ),
+    Break(
+        "a hold is resolved once, whoever writes: the unique index",
+        "migrations/versions/0001_first_schema.py",
+        "CREATE UNIQUE INDEX transfers_one_resolution_per_hold",
+        "CREATE INDEX transfers_one_resolution_per_hold",
+        "tests/stores/postgres/test_ledger.py::test_a_hold_is_resolved_once",
+    ),
+    Break(
+        "money moves only with the settlement that ends the task: no release before it",
+        _SQL,
+        """
+        CASE WHEN charged > 0 THEN hold - charged ELSE 0 END, hold_id, id, at_ms
+    FROM mine
+), used""",
+        """
+        CASE WHEN charged > 0 THEN hold - charged ELSE 0 END, hold_id, id, at_ms
+    FROM (
+        SELECT t.id, t.team_id, t.hold, i.resolution_id, 0 AS charged, i.hold_id, i.at_ms
+        FROM item i JOIN tasks t ON t.id = i.id
+    ) early
+), used""",
+        f"{_SETTLE}::test_a_stale_fence_changes_nothing",
+    ),
+    Break(
+        "only delivered pictures are charged",
+        "gateway/domain/task.py",
+        "return min(task.hold, task.unit_price * len(ending.images))",
+        "return task.hold",
+        "tests/domain/test_machine.py::test_only_delivered_pictures_are_charged",
+    ),
+    Break(
+        "nobody holds what the team has not",
+        _SQL,
+        "WHERE a.team_id = need.team_id AND a.balance - a.held >= need.amount",
+        "WHERE a.team_id = need.team_id",
+        "tests/stores/postgres/test_accept.py",
+    ),
+    Break(
+        "an Idempotency-Key makes one task",
+        _SQL,
+        "SELECT * FROM item WHERE NOT taken AND first_id IS NULL",
+        "SELECT * FROM item WHERE NOT taken",
+        "tests/stores/postgres/test_repeats.py"
+        "::test_a_second_call_under_a_key_is_told_of_the_first_and_holds_nothing",
+    ),
+    Break(
+        "what is about to be sent is written down first",
+        "gateway/app/submitting.py",
+        "visit.task = await tools.tasks.save(apply(visit.task, AttemptStarted(attempt)), attempt)",
+        "visit.task = apply(visit.task, AttemptStarted(attempt))",
+        _MATRIX,
+    ),
+    Break(
+        "what a vendor may have billed is booked as exposure",
+        _MACHINE,
+        "exposure=last.planned_cost if outcome is Outcome.UNKNOWN else 0,",
+        "exposure=0,",
+        "tests/domain/test_machine.py"
+        "::test_an_unknown_submit_fails_over_once_and_its_possible_cost_is_kept",
+    ),
+    Break(
+        "an ambiguous submit is bought elsewhere once, not again and again",
+        _MACHINE,
+        "if last.on_ambiguous is OnAmbiguous.FAILOVER and unknown <= 1:",
+        "if last.on_ambiguous is OnAmbiguous.FAILOVER:",
+        "tests/domain/test_machine.py"
+        "::test_an_unknown_submit_fails_over_once_and_its_possible_cost_is_kept",
+    ),
+    Break(
+        "a caller's fault never fails over",
+        "gateway/domain/errors.py",
+        "return self is not Blame.CALLER",
+        "return True",
+        "tests/domain/test_machine.py::test_a_callers_fault_ends_the_task_at_once",
+    ),
+    Break(
+        "a cancel is durable before the vendor hears it",
+        "gateway/app/polling.py",
+        "visit.task = await tools.tasks.save(visit.task, None)\n    reached",
+        "reached",
+        "tests/e2e/test_first_image.py::test_a_wish_to_cancel_is_durable_when_the_vendor_hears_it",
+    ),
+    Break(
+        "a vendor's cancel is remembered as ours, whoever hears of it",
+        "gateway/app/polling.py",
+        "if task.cancel_requested or task.cancel_asked:",
+        "if False:",
+        "tests/e2e/test_first_image.py::test_a_cancel_survives_the_process_that_asked_the_vendor",
+    ),
+    Break(
+        "a claimed task is nobody else's until its lease ends",
+        "gateway/stores/valkey/lua/claim.lua",
+        "redis.call('ZADD', KEYS[1], ends, id)",
+        "redis.call('ZADD', KEYS[1], now, id)",
+        "tests/stores/valkey/test_queue_machine.py::test_the_queue_does_what_its_model_does",
+    ),
+    Break(
+        "a lease that was lost saves nothing",
+        "gateway/stores/valkey/lua/save.lua",
+        "local ours = not row[3] or (row[3] == ARGV[3] and row[4] ~= '0')",
+        "local ours = true",
+        "tests/stores/valkey/test_live_tasks.py"
+        "::test_an_expired_lease_is_delivered_again_and_the_old_one_cannot_save",
+    ),
+    Break(
+        "a callback keeps its id on every try",
+        "gateway/stores/postgres/outbox.py",
+        'return f"msg_{uuid5(_NAMESPACE, task_id).hex}"',
+        'return f"msg_{uuid5(_NAMESPACE, task_id + str(id(object()))).hex}{id([])}"',
+        "tests/stores/postgres/test_outbox.py",
+    ),
+    Break(
+        "an address is judged when the socket is opened, not only when it is read",
+        "gateway/egress/guard.py",
+        "if refusal(str(sockaddr[0])):",
+        "if False:",
+        "tests/egress/test_vectors.py::test_no_socket_is_made_for_a_bad_address",
+    ),
+    Break(
+        "a name is judged by what it resolves to now",
+        "gateway/egress/guard.py",
+        "if self._guarded and any(refusal(address) for address in addresses):",
+        "if False:",
+        "tests/egress/test_guard.py"
+        "::test_the_resolver_itself_refuses_such_a_name_before_any_socket",
+    ),
+)
