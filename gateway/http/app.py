@@ -9,14 +9,16 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import __version__
 from gateway.app.core import Core
 from gateway.app.dialect import View
 from gateway.domain.errors import GatewayError, MethodNotAllowed, RouteNotFound
 from gateway.http.admin.serve import admin_routes
+from gateway.http.edge import Edge
 from gateway.http.middleware import Observe
-from gateway.http.mount import dialect_at, http_routes
+from gateway.http.mount import dialect_at, edge_table, endpoints, http_routes
 from gateway.http.openapi import document
 from gateway.http.ops import ops_routes
 from gateway.http.replies import error_response
@@ -24,9 +26,19 @@ from gateway.http.replies import error_response
 log = structlog.get_logger(__name__)
 
 
-def create_app(core: Core, *, draining: asyncio.Event) -> FastAPI:
+class Application(FastAPI):
+    """FastAPI behind the edge: it documents every route and answers what the edge does not."""
+
+    edge: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection event."""
+        await self.edge(scope, receive, send)
+
+
+def create_app(core: Core, *, draining: asyncio.Event) -> Application:
     """Build the application around a core. ``draining`` is set when a shutdown begins."""
-    app = FastAPI(
+    app = Application(
         title="Image Gateway",
         version=__version__,
         docs_url=None,
@@ -35,8 +47,9 @@ def create_app(core: Core, *, draining: asyncio.Event) -> FastAPI:
     )
     app.router.routes.extend(ops_routes(core, draining))
     app.router.routes.extend(admin_routes(core))
-    app.router.routes.extend(http_routes(core, draining))
-    app.add_middleware(Observe)
+    found = endpoints(core, draining)
+    app.router.routes.extend(http_routes(found))
+    app.edge = Observe(Edge(edge_table(found), super(Application, app).__call__))
     _add_error_handlers(app, core)
     plain = app.openapi
 

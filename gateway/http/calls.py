@@ -1,12 +1,13 @@
-"""From a Starlette request to a framework-free `Call`, with the body capped while it is read."""
+"""From an ASGI scope to a framework-free `Call`, with the body capped while it is read."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
+from urllib.parse import parse_qsl
 
-from starlette.datastructures import UploadFile
+from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive, Scope
 
 from gateway.app.dialect import Call, Route, UploadedFile
 from gateway.domain.errors import BodyTooLarge, InvalidRequest, Problem
@@ -16,43 +17,58 @@ BODY_MAX = MIB
 BODY_MAX_WITH_IMAGES = 45 * MIB
 FILES_MAX = 32
 FIELDS_MAX = 64
+INCOMPLETE = "incomplete_body"
 
 
-def call_head(request: Request, public_url: str | None) -> Call:
+def call_head(scope: Scope, public_url: str | None) -> Call:
     """Give the call without its body: enough to authenticate and to answer errors."""
+    headers = {str(name, "latin-1"): str(value, "latin-1") for name, value in scope["headers"]}
+    query = scope["query_string"]
     return Call(
-        method=request.method,
-        path=request.url.path,
-        request_id=request.scope.get("state", {}).get("request_id", ""),
-        headers={name.lower(): value for name, value in request.headers.items()},
-        query=dict(request.query_params),
-        path_params={name: str(value) for name, value in request.path_params.items()},
-        base_url=public_url or str(request.base_url).rstrip("/"),
+        method=scope["method"],
+        path=scope["path"],
+        request_id=scope["state"]["request_id"],
+        headers=headers,
+        query=dict(parse_qsl(str(query, "latin-1"), keep_blank_values=True)) if query else {},
+        path_params=scope["path_params"],
+        base_url=public_url or _address(scope, headers),
     )
 
 
-async def read_body(request: Request, route: Route) -> bytes:
-    """Read the body, at most the route's cap.
+def _address(scope: Scope, headers: Mapping[str, str]) -> str:
+    """Give how the caller reaches us: by the host it named, else by where we listen."""
+    root = scope.get("root_path", "").rstrip("/")
+    host = headers.get("host")
+    if not host:
+        name, port = scope.get("server") or ("localhost", None)
+        host = f"{name}:{port}" if port else name
+    return f"{scope['scheme']}://{host}{root}"
+
+
+async def read_body(receive: Receive, declared: str, route: Route) -> bytes:
+    """Read the body, at most the route's cap; ``declared`` is its content-length, if any.
 
     Raises BodyTooLarge as soon as the declared or the received length passes the cap.
     """
     cap = BODY_MAX_WITH_IMAGES if route.images_allowed else BODY_MAX
-    declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > cap:
         raise _too_large(cap)
     parts: list[bytes] = []
     size = 0
-    try:
-        async for part in request.stream():
-            size += len(part)
-            if size > cap:
-                raise _too_large(cap)
-            parts.append(part)
-    except ClientDisconnect:
-        raise InvalidRequest(
-            Problem("", "The connection closed before the body was complete.", "incomplete_body")
-        ) from None
-    return b"".join(parts)
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise InvalidRequest(
+                Problem("", "The connection closed before the body was complete.", INCOMPLETE)
+            )
+        part = message.get("body", b"")
+        size += len(part)
+        if size > cap:
+            raise _too_large(cap)
+        parts.append(part)
+        more = message.get("more_body", False)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _too_large(cap: int) -> BodyTooLarge:
@@ -60,7 +76,7 @@ def _too_large(cap: int) -> BodyTooLarge:
 
 
 async def read_multipart(
-    request: Request, body: bytes
+    scope: Scope, body: bytes
 ) -> tuple[tuple[tuple[str, str], ...], tuple[UploadedFile, ...]]:
     """Split a multipart body into its text fields and its files, in order.
 
@@ -72,7 +88,7 @@ async def read_multipart(
         yield b""
 
     parser = MultiPartParser(
-        request.headers,
+        Headers(scope=scope),
         stream(),
         max_files=FILES_MAX,
         max_fields=FIELDS_MAX,

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import structlog
-from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from gateway.app.core import Core
 from gateway.app.dialect import Call, Dialect, Operation, Route, View
@@ -47,36 +47,55 @@ HANDLERS: dict[Operation, Handler] = {
 _WITH_BODY = frozenset({Operation.CREATE, Operation.QUOTE, Operation.CANCEL, Operation.UPLOAD})
 
 
-def endpoint(
-    core: Core, dialect: Dialect, route: Route, path: str, draining: asyncio.Event
-) -> Callable[[Request], Awaitable[Response]]:
-    """Give the ASGI-facing function of one route; ``path`` names it in metrics."""
-    handler = HANDLERS[route.operation]
+class Endpoint:
+    """One route of a dialect as an ASGI application; ``path`` names it in metrics."""
 
-    async def serve(request: Request) -> Response:
-        request.scope["state"]["route"] = path
-        call = call_head(request, core.public_url)
-        view = View(call.base_url, call.request_id, core.clock.now_ms())
+    def __init__(
+        self, core: Core, dialect: Dialect, route: Route, path: str, draining: asyncio.Event
+    ) -> None:
+        self._core = core
+        self._dialect = dialect
+        self._route = route
+        self._path = path
+        self._draining = draining
+        self._handler = HANDLERS[route.operation]
+        self._with_body = route.operation in _WITH_BODY
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one call."""
+        scope["state"]["route"] = self._path
+        call = call_head(scope, self._core.public_url)
+        view = View(call.base_url, call.request_id, self._core.clock.now_ms())
         try:
-            if route.operation is Operation.UPLOAD:
-                principal = await uploads.admit(core, dialect, call)
-            else:
-                principal = await authenticate(core.keys, call.headers)
-            admit(principal, route.operation, request.client.host if request.client else None)
-            if route.operation in _WITH_BODY:
-                call = await _with_body(request, route, call)
-            return await handler(Exchange(core, dialect, route, call, principal, view, draining))
+            response = await self._answer(scope, receive, call, view)
         except GatewayError as error:
             _note(error, call)
-            return error_response(dialect, error, view)
+            response = error_response(self._dialect, error, view)
+        except Exception:
+            log.exception("unexpected_error", path=call.path)
+            crash = GatewayError("Something went wrong in the gateway.")
+            response = error_response(self._dialect, crash, view)
+        await response(scope, receive, send)
 
-    return serve
+    async def _answer(self, scope: Scope, receive: Receive, call: Call, view: View) -> Response:
+        core, route = self._core, self._route
+        if route.operation is Operation.UPLOAD:
+            principal = await uploads.admit(core, self._dialect, call)
+        else:
+            principal = await authenticate(core.keys, call.headers)
+        client = scope.get("client")
+        admit(principal, route.operation, client[0] if client else None)
+        if self._with_body:
+            call = await _with_body(scope, receive, route, call)
+        return await self._handler(
+            Exchange(core, self._dialect, route, call, principal, view, self._draining)
+        )
 
 
-async def _with_body(request: Request, route: Route, call: Call) -> Call:
-    body = await read_body(request, route)
+async def _with_body(scope: Scope, receive: Receive, route: Route, call: Call) -> Call:
+    body = await read_body(receive, call.headers.get("content-length", ""), route)
     if call.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        form, files = await read_multipart(request, body)
+        form, files = await read_multipart(scope, body)
         return replace(call, form=form, files=files)
     return replace(call, body=body)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import time
+from functools import cache
 from secrets import token_hex
 
 import structlog
+from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.http.metrics import http_in_flight, http_requests, http_seconds
@@ -59,11 +61,22 @@ def _request_id(scope: Scope) -> str:
     return f"req_{token_hex(12)}"
 
 
+# Looking a child up by its labels costs more than counting: they are few and are kept.
+@cache
+def _counter(route: str, method: str, status: int) -> Counter:
+    return http_requests.labels(route, method, str(status))
+
+
+@cache
+def _histogram(route: str, method: str) -> Histogram:
+    return http_seconds.labels(route, method)
+
+
 def _measure(scope: Scope, status: int, seconds: float, request_id: str) -> None:
     route = scope["state"].get("route") or "other"
     method = scope["method"] if route != "other" else "ANY"
-    http_requests.labels(route, method, str(status)).inc()
-    http_seconds.labels(route, method).observe(seconds)
+    _counter(route, method, status).inc()
+    _histogram(route, method).observe(seconds)
     # A line for every request costs more than answering some of them; the metrics count those.
     if scope["path"] not in _QUIET and (status >= LOGGED_STATUS or seconds >= LOGGED_S):
         log.info(

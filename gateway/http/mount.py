@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from starlette.routing import Route as HttpRoute
 
 from gateway.app.core import Core
 from gateway.app.dialect import Dialect, Route
-from gateway.http.handlers import HANDLERS, endpoint
+from gateway.http.edge import Table
+from gateway.http.handlers import HANDLERS, Endpoint
 
 NATIVE = "evolink"
 NATIVE_ROOT = "/v1"
+REST = "{rest}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +51,33 @@ def _specificity(path: str) -> tuple[list[int], str]:
     return [1 if "{" in segment else 0 for segment in path.split("/")], path
 
 
-def http_routes(core: Core, draining: asyncio.Event) -> list[HttpRoute]:
-    """Give the Starlette routes of all dialects. ``draining`` ends the waits of callers."""
+def endpoints(core: Core, draining: asyncio.Event) -> list[tuple[Mounted, Endpoint]]:
+    """Give what answers at every address. ``draining`` ends the waits of callers."""
+    return [
+        (entry, Endpoint(core, entry.dialect, entry.route, entry.path, draining))
+        for entry in mounted(core)
+    ]
+
+
+def edge_table(found: Sequence[tuple[Mounted, Endpoint]]) -> Table:
+    """Give the edge's table; an address of any length is left to the framework."""
+    return Table(
+        (entry.route.method, entry.path, endpoint)
+        for entry, endpoint in found
+        if REST not in entry.path
+    )
+
+
+def http_routes(found: Sequence[tuple[Mounted, Endpoint]]) -> list[HttpRoute]:
+    """Give the Starlette routes of all dialects."""
     return [
         HttpRoute(
-            entry.path.replace("{rest}", "{rest:path}"),
-            endpoint(core, entry.dialect, entry.route, entry.path, draining),
+            entry.path.replace(REST, "{rest:path}"),
+            endpoint,
             methods=[entry.route.method],
             name=f"{entry.dialect.name}:{entry.route.operation.value}:{entry.path}",
         )
-        for entry in mounted(core)
+        for entry, endpoint in found
     ]
 
 

@@ -67,7 +67,8 @@ async def _actor(core: Core, request: Request) -> Actor:
 
 
 async def _call(core: Core, route: AdminRoute, request: Request, actor: Actor) -> AdminCall:
-    body = await read_body(request, _BODY)
+    declared = request.headers.get("content-length", "")
+    body = await read_body(request.receive, declared, _BODY)
     sent = _object(body) if route.body is not None else {}
     query = Fields(dict(request.query_params), route.query)
     query.finish()
