@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.routing import Match
 from starlette.routing import Route as HttpRoute
+from starlette.types import ASGIApp
 
 from gateway.dialects import DIALECTS
 from gateway.http.edge import Table
@@ -33,7 +34,7 @@ async def _nothing(*_: object) -> None:
     """Stand in for an endpoint; each gets a wrapper of its own."""
 
 
-def _endpoint(name: tuple[str, str]) -> object:
+def _endpoint(name: tuple[str, str]) -> ASGIApp:
     class Endpoint:
         async def __call__(self, *_: object) -> None:
             await _nothing()
@@ -47,7 +48,7 @@ def _endpoint(name: tuple[str, str]) -> object:
 ENDPOINTS = {name: _endpoint(name) for name in PATHS}
 TABLE = Table((method, path, ENDPOINTS[method, path]) for method, path in PATHS)
 ROUTER = [HttpRoute(path, ENDPOINTS[method, path], methods=[method]) for method, path in PATHS]
-SEGMENTS = sorted({part for _, path in PATHS for part in path.split("/")}) + ["task-1", "a%2Fb"]
+SEGMENTS = [*sorted({part for _, path in PATHS for part in path.split("/")}), "task-1", "a%2Fb"]
 
 
 def framework(method: str, path: str) -> tuple[object, dict[str, str]] | None:
