@@ -64,9 +64,9 @@ async def cancelled(site: Site) -> None:
     """A task that waits in the vendor's queue is cancelled."""
     rules = {"only": ["dear"]}
     prompt = "a kite to cancel [sim:queue_ms=20000]"
-    task = await site.generate({"model": MODEL, "prompt": prompt, "provider": rules})
-    await _at_vendor(site, task["id"])
-    await site.cancel(task["id"])
+    task_id = await site.generate({"model": MODEL, "prompt": prompt, "provider": rules})
+    await _at_vendor(site, task_id)
+    await site.cancel(task_id)
 
 
 async def _at_vendor(site: Site, task_id: str) -> None:

@@ -146,6 +146,11 @@ class Site:
         await asyncio.to_thread(self.postgres.kill)
         await asyncio.to_thread(self.postgres.ensure)
 
+    async def restart_valkey(self) -> None:
+        """Kill Valkey, all it knew lost, and start it again."""
+        await asyncio.to_thread(self.valkey.kill)
+        await asyncio.to_thread(self.valkey.ensure)
+
     # --- crash points --------------------------------------------------------------------
 
     def arm(self, point: CrashPoint) -> None:
@@ -166,16 +171,18 @@ class Site:
 
     # --- calls ---------------------------------------------------------------------------
 
-    async def generate(self, body: dict[str, Any], **headers: str) -> dict[str, Any]:
-        """Send a generation as a careful client does: again and again under one key."""
+    async def generate(self, body: dict[str, Any], **headers: str) -> str:
+        """Send a generation as a careful client does: again and again under one key.
+
+        Gives the task's id; a waited-for task may have failed.
+        """
         name = uuid4().hex
         headers = {"authorization": f"Bearer {self.key}", "idempotency-key": name, **headers}
         whole = {"prompt": f"a kite {name}", "callback_url": self.callback_url, **body}
         answer = await self._until_answered("POST", "/v1/images/generations", whole, headers)
-        assert answer.status_code == 200, answer.text
-        task: dict[str, Any] = answer.json()
-        self.tasks[name] = task["id"]
-        return task
+        assert "x-task-id" in answer.headers, answer.text
+        self.tasks[name] = answer.headers["x-task-id"]
+        return self.tasks[name]
 
     async def cancel(self, task_id: str) -> None:
         """Cancel a task; it may have ended before."""
@@ -194,7 +201,8 @@ class Site:
                 except httpx.TransportError:
                     await asyncio.sleep(0.1)
                     continue
-                if answer.status_code not in (429, 502, 503, 504):
+                is_final = answer.headers.get("x-should-retry") == "false"
+                if is_final or answer.status_code not in (429, 502, 503, 504):
                     return answer
                 await asyncio.sleep(0.2)
 
@@ -249,6 +257,7 @@ async def running_site(
     workers: int = 2,
     credits: int = 100_000,
     work_ms: tuple[int, int] = (30, 60),
+    configuration: str = CONFIGURATION,
 ) -> AsyncIterator[Site]:
     """Run a site until the block ends; its processes drain then."""
     (folder / "points").mkdir()
@@ -262,7 +271,7 @@ async def running_site(
         port = _free_port()
         client.base_url = httpx.URL(f"http://127.0.0.1:{port}")
         urls = {name: simulator.base_url(name) for name in VENDORS}
-        (folder / "gateway.toml").write_text(CONFIGURATION.format(**urls), encoding="utf-8")
+        (folder / "gateway.toml").write_text(configuration.format(**urls), encoding="utf-8")
         environment = _environment(folder, postgres, valkey)
         environment["GATEWAY_CALLBACK_ALLOWED_HOSTS"] = f"localhost:{heard.port}"
         environment["GATEWAY_CALLBACK_CA_FILE"] = str(ca.ca_file)
