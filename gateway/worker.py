@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 
@@ -24,6 +25,7 @@ IDLE_S = 0.25
 AWAY_S = 0.5
 EPOCH_CHECK_S = 0.5
 SWEEP_EVERY_ROUNDS = 20
+CHORES_EVERY_S = 60.0
 # Together at most ten seconds: the last claim, the visits under way, the callbacks under way.
 CLAIM_END_S = 1.0
 DRAIN_S = 7.0
@@ -34,13 +36,16 @@ Dispatch = Callable[[], Awaitable[None]]
 
 @dataclass(slots=True)
 class Worker:
-    """Runs visits, at most ``visits_max`` at once. ``dispatch`` is the callback dispatcher."""
+    """Runs visits, at most ``visits_max`` at once. ``dispatch`` is the callback dispatcher;
+    ``chores`` are done once a minute.
+    """
 
     live: LiveTasks
     advance: Advance
     sweep: Sweep
     dispatch: Dispatch
     stop_dispatch: Callable[[float], Awaitable[None]]
+    chores: Sequence[Callable[[], Awaitable[object]]] = ()
     visits_max: int = 4096
     _visits: dict[asyncio.Task[None], Lease] = field(default_factory=dict)
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -52,6 +57,10 @@ class Worker:
             asyncio.create_task(self._guarded("renew", self._renew_loop)),
             asyncio.create_task(self._guarded("sweep", self._sweep_loop)),
             asyncio.create_task(self._guarded("callbacks", self.dispatch)),
+            *(
+                asyncio.create_task(self._guarded("chores", partial(self._chore_loop, chore)))
+                for chore in self.chores
+            ),
         ]
         await self._stopping.wait()
         await asyncio.wait(loops[:1], timeout=CLAIM_END_S)
@@ -120,6 +129,11 @@ class Worker:
                 await self.sweep.expire()
             rounds += 1
             await asyncio.sleep(EPOCH_CHECK_S * (1 + random.random() / 5))  # noqa: S311 - jitter
+
+    async def _chore_loop(self, chore: Callable[[], Awaitable[object]]) -> None:
+        while True:
+            await chore()
+            await asyncio.sleep(CHORES_EVERY_S)
 
     async def _drain(self) -> None:
         log.info("worker_draining", visits=len(self._visits))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from gateway.app.ports.admin import AuditLog, CallbackAdmin, KeyAdmin, TeamAdmin
+from gateway.app.ports.admin import AuditLog, CallbackAdmin, ExposureAdmin, KeyAdmin, TeamAdmin
 from gateway.domain.administration import Actor
 
 
@@ -18,3 +18,4 @@ class Admin:
     keys: KeyAdmin
     audit: AuditLog
     callbacks: CallbackAdmin
+    exposures: ExposureAdmin

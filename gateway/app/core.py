@@ -12,6 +12,7 @@ from gateway.app.dialect import Dialect
 from gateway.app.pictures import Pictures
 from gateway.app.ports import AssetStore, Clock, KeyStore, Ledger, Usage
 from gateway.app.query import Query
+from gateway.app.readings import Readings
 from gateway.app.submit import Submit
 from gateway.domain.model import Catalog, Model
 
@@ -40,5 +41,6 @@ class Core:
     clock: Clock
     model_view: Callable[[Model, Catalog], dict[str, Any]]
     probes: Mapping[str, Probe]
+    readings: Readings
     sync_wait_s: float
     public_url: str | None

@@ -7,7 +7,9 @@ from typing import Any
 
 from gateway.domain.access import RULES, ApiKey, Team
 from gateway.domain.callback import CallbackLog
+from gateway.domain.exposure import Exposure
 from gateway.domain.money import format_micro
+from gateway.domain.task import Attempt
 
 
 def time_text(ms: int | None) -> str | None:
@@ -71,4 +73,31 @@ def callback_view(callback: CallbackLog) -> dict[str, Any]:
             }
             for tried in callback.tries
         ],
+    }
+
+
+def exposure_view(one: Exposure) -> dict[str, Any]:
+    """Give an attempt that may have been billed."""
+    return {
+        "id": one.id,
+        "task_id": one.task_id,
+        "team_id": one.team_id,
+        "upstream": one.upstream,
+        "upstream_model": one.upstream_model,
+        "upstream_task_id": one.upstream_task_id,
+        "outcome": one.outcome,
+        "reason": one.reason,
+        "exposure_usd": format_micro(one.exposure),
+        "started_at": time_text(one.started_ms),
+    }
+
+
+def resolution_view(attempt: Attempt) -> dict[str, Any]:
+    """Give what an exposure came to."""
+    return {
+        "id": attempt.id,
+        "upstream": attempt.upstream,
+        "resolution": attempt.resolution,
+        "cost_usd": format_micro(attempt.cost),
+        "exposure_usd": format_micro(attempt.exposure),
     }

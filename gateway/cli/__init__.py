@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import callbacks, keys, serve, teams, tools
+from gateway.cli import callbacks, exposure, keys, serve, teams, tools
 
 app = typer.Typer(
     name="gateway",
@@ -34,6 +34,7 @@ for name, group in {
     "ledger": tools.ledger,
     "task": tools.task,
     "callback": callbacks.callback,
+    "exposure": exposure.exposure,
     "upstream": tools.upstream,
 }.items():
     app.add_typer(group, name=name)

@@ -55,6 +55,7 @@ def attempt_view(attempt: Attempt) -> dict[str, Any]:
         "polls": attempt.polls,
         "cost_usd": format_micro(attempt.cost),
         "exposure_usd": format_micro(attempt.exposure),
+        "resolution": attempt.resolution,
         "started_at": time_text(attempt.started_ms),
         "finished_at": time_text(attempt.finished_ms),
     }

@@ -69,6 +69,7 @@ class Ask:
     version: int | None = None
 
 
+RECONCILIATION = Actor("reconciliation", "reconciliation", Role.FINANCE)
 ADMIN_KEY = Actor("admin-key", "admin key", Role.ADMIN)
 COMMAND_LINE = Ask(Actor("command-line", "command line", Role.ADMIN))
 """Who runs a command has the database itself, and with it every permission."""

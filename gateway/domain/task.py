@@ -84,7 +84,8 @@ class Attempt:
     Idempotency-Key. ``on_ambiguous`` and ``idempotent`` are frozen from the configuration.
     ``misses`` counts queries in a row that the vendor answered with "unknown task"; before the
     vendor accepted, it says that the submit was repeated, or must not be.
-    ``retry_after_ms`` is how long the vendor asked us to stay away.
+    ``retry_after_ms`` is how long the vendor asked us to stay away. ``resolution`` says what
+    became of an exposure: ``billed`` (its cost is waste) or ``free``.
     """
 
     id: str
@@ -108,6 +109,7 @@ class Attempt:
     on_ambiguous: OnAmbiguous = OnAmbiguous.FAILOVER
     delivered: int = 0
     retry_after_ms: int = 0
+    resolution: str | None = None
 
     @property
     def is_live(self) -> bool:

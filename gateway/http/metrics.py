@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from math import nan
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from gateway.app.readings import READINGS
 
 REGISTRY = CollectorRegistry()
 
@@ -22,3 +27,14 @@ http_seconds = Histogram(
 http_in_flight = Gauge(
     "igw_http_requests_in_flight", "HTTP requests being answered.", registry=REGISTRY
 )
+
+readings = {
+    name: Gauge(f"igw_{name}", description, registry=REGISTRY)
+    for name, description in READINGS.items()
+}
+
+
+def show(found: Mapping[str, float]) -> None:
+    """Set the figures of the stores; one that could not be read is no number."""
+    for name, gauge in readings.items():
+        gauge.set(found.get(name, nan))

@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from gateway.app.core import Core, Probe
-from gateway.http.metrics import REGISTRY
+from gateway.http.metrics import REGISTRY, show
 
 PROBE_TIMEOUT_S = 2.0
 _ASSET_NAME = re.compile(r"([0-9a-f]{40})\.png\Z")
@@ -47,6 +47,7 @@ def ops_routes(core: Core, draining: asyncio.Event) -> list[BaseRoute]:
         return JSONResponse(body, 200 if ready else 503)
 
     async def metrics(_: Request) -> Response:
+        show(await core.readings.read())
         return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
 
     async def asset(request: Request) -> Response:

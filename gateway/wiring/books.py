@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from gateway.settings import Settings
 from gateway.stores.postgres.changes import Changes
 from gateway.stores.postgres.database import Database
+from gateway.stores.postgres.exposure import PostgresExposures
 from gateway.stores.postgres.keys import PostgresKeys
 from gateway.stores.postgres.ledger import PostgresLedger
 from gateway.stores.postgres.outbox import PostgresOutbox
@@ -36,6 +37,7 @@ class Books:
     ledger: PostgresLedger
     outbox: PostgresOutbox
     changes: Changes
+    exposures: PostgresExposures
 
 
 @asynccontextmanager
@@ -59,6 +61,7 @@ async def open_books(settings: Settings, database_url: str) -> AsyncGenerator[Bo
             PostgresLedger(database, clock, vault),
             PostgresOutbox(database, clock, vault),
             Changes(database, clock, vault),
+            PostgresExposures(database, clock, vault),
         )
         await tasks.close()
     finally:

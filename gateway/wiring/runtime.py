@@ -13,12 +13,15 @@ import structlog
 from gateway import catalog as catalogue
 from gateway import upstreams
 from gateway.app.advance import Advance
+from gateway.app.audit_books import DailyProof
 from gateway.app.cancel import Cancel
 from gateway.app.core import Core
 from gateway.app.dialect import View
 from gateway.app.pictures import Pictures
 from gateway.app.ports import AssetStore, UpstreamAdapter
 from gateway.app.query import Query
+from gateway.app.readings import Readings
+from gateway.app.reconcile import Reconcile
 from gateway.app.repeats import Recall
 from gateway.app.results import ResultKeeper
 from gateway.app.submit import Submit
@@ -135,6 +138,8 @@ class Gateway:
     advance: Advance
     sweep: Sweep
     dispatcher: Dispatcher
+    reconcile: Reconcile
+    proof: DailyProof
 
     def worker(self) -> Worker:
         """Give the worker of this process."""
@@ -144,6 +149,7 @@ class Gateway:
             sweep=self.sweep,
             dispatch=self.dispatcher.run,
             stop_dispatch=self.dispatcher.stop,
+            chores=(self.reconcile.run, self.proof.run),
         )
 
 
@@ -236,6 +242,18 @@ def _gateway(parts: _Parts, stack: AsyncExitStack) -> Gateway:
             lambda: parts.books.database.exclusively("sweep"),
         ),
         dispatcher=dispatcher,
+        reconcile=Reconcile(
+            parts.books.exposures,
+            lambda: parts.configuration.adapters,
+            parts.budgets,
+            parts.clock,
+            lambda: parts.books.database.exclusively("reconcile"),
+        ),
+        proof=DailyProof(
+            parts.books.ledger,
+            parts.clock,
+            lambda: parts.books.database.exclusively("proof"),
+        ),
     )
 
 
@@ -287,6 +305,9 @@ def _core(parts: _Parts, query: Query, advance: Advance) -> Core:
         clock=parts.clock,
         model_view=model_view,
         probes={"postgres": parts.books.database.ping, "valkey": parts.valkey.ping},
+        readings=Readings(
+            parts.live, parts.books.outbox, parts.books.exposures, parts.books.ledger
+        ),
         sync_wait_s=float(parts.settings.sync_wait_seconds),
         public_url=parts.settings.public_url,
     )

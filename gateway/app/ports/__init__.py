@@ -5,8 +5,12 @@ from __future__ import annotations
 from gateway.app.ports.clock import Clock
 from gateway.app.ports.durable import (
     AssetStore,
+    CallbackCounts,
+    Exposures,
     KeyStore,
     Ledger,
+    LedgerCheck,
+    LedgerChecks,
     NewTask,
     Outbox,
     Repeats,
@@ -18,7 +22,7 @@ from gateway.app.ports.durable import (
     UsageRow,
     UsageSum,
 )
-from gateway.app.ports.index import Budgets, HealthBoard, Lease, LiveTasks
+from gateway.app.ports.index import Budgets, HealthBoard, Lease, LiveTasks, QueueFigures
 from gateway.app.ports.outbound import (
     CallbackSender,
     FetchedImage,
@@ -31,8 +35,10 @@ from gateway.app.ports.outbound import (
 __all__ = [
     "AssetStore",
     "Budgets",
+    "CallbackCounts",
     "CallbackSender",
     "Clock",
+    "Exposures",
     "FetchFailed",
     "FetchedImage",
     "HealthBoard",
@@ -41,9 +47,12 @@ __all__ = [
     "KeyStore",
     "Lease",
     "Ledger",
+    "LedgerCheck",
+    "LedgerChecks",
     "LiveTasks",
     "NewTask",
     "Outbox",
+    "QueueFigures",
     "Repeats",
     "Settlement",
     "TaskFilter",

@@ -9,6 +9,9 @@ from typing import Any, Generic, Protocol, TypeVar
 from gateway.domain.access import ApiKey, KeyRules, Team
 from gateway.domain.administration import Ask, AuditEntry
 from gateway.domain.callback import CallbackLog
+from gateway.domain.exposure import Exposure
+from gateway.domain.money import MicroUsd
+from gateway.domain.task import Attempt
 
 T = TypeVar("T")
 
@@ -107,6 +110,20 @@ class CallbackAdmin(Protocol):
 
     async def replay(self, callback_id: str, ask: Ask = ...) -> None:
         """Send one again from its first try, and write the audit row. Raises NotFound."""
+        ...
+
+
+class ExposureAdmin(Protocol):
+    """Open exposures as operators see them."""
+
+    async def exposure_page(
+        self, limit: int, cursor: str | None, upstream: str | None = ...
+    ) -> Page[Exposure]:
+        """Give a page, newest first. Raises InvalidRequest for a cursor that is none of ours."""
+        ...
+
+    async def resolve(self, attempt_id: str, cost: MicroUsd | None, ask: Ask) -> Attempt:
+        """Book what one came to. Raises NotFound, InUse, InvalidRequest."""
         ...
 
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.domain.access import Principal, Team
+from gateway.domain.administration import Ask
 from gateway.domain.callback import Callback, CallbackSpec, TryResult
-from gateway.domain.ledger import Transfer
+from gateway.domain.exposure import Exposure
+from gateway.domain.ledger import LedgerReport, Transfer
 from gateway.domain.money import MicroCredits, MicroUsd
 from gateway.domain.repeats import CallMark, EarlierCall
 from gateway.domain.request import GenerationRequest
@@ -116,6 +118,14 @@ class TaskStore(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class LedgerCheck:
+    """When the books were last proven (UTC ms), and how many rules' violations were found."""
+
+    at_ms: int
+    violations: int
+
+
 class Repeats(Protocol):
     """What earlier create calls are recognised by; `TaskStore.accept` writes it.
 
@@ -151,6 +161,37 @@ class Ledger(Protocol):
         ...
 
 
+class Exposures(Protocol):
+    """What attempts of ended tasks may have cost, until it is resolved."""
+
+    async def askable(self, since_ms: int, limit: int) -> Sequence[Exposure]:
+        """Give those begun since then whose vendor named its task, newest first."""
+        ...
+
+    async def resolve(self, attempt_id: str, cost: MicroUsd | None, ask: Ask) -> Attempt:
+        """Book what one came to: this cost, the whole of it (None), or nothing (0).
+
+        Raises NotFound, InUse, InvalidRequest.
+        """
+        ...
+
+    async def open_exposure(self) -> tuple[int, MicroUsd]:
+        """Give in how many attempts how much is open."""
+        ...
+
+
+class LedgerChecks(Protocol):
+    """The proof of the books, and when it was last made."""
+
+    async def verify(self) -> LedgerReport:
+        """Check every rule of the books in one snapshot, and remember what was found."""
+        ...
+
+    async def last_check(self) -> LedgerCheck | None:
+        """Give the outcome of the last proof, by whichever process; None when there was none."""
+        ...
+
+
 class KeyStore(Protocol):
     """API keys by their hash."""
 
@@ -168,6 +209,14 @@ class Outbox(Protocol):
 
     async def record(self, callback: Callback, result: TryResult, next_at_ms: int | None) -> None:
         """Log a try; delivered, or due again at ``next_at_ms``, or dead when that is None."""
+        ...
+
+
+class CallbackCounts(Protocol):
+    """How many callbacks wait or were given up."""
+
+    async def counts(self) -> dict[str, int]:
+        """Give how many are ``pending`` and how many ``dead``."""
         ...
 
 

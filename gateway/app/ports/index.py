@@ -10,8 +10,21 @@ from gateway.domain.health import Circuit, Signal
 from gateway.domain.task import Task
 
 
+@dataclass(frozen=True, slots=True)
+class QueueFigures:
+    """The due queue now: tasks in it, tasks due, and how long (ms) the oldest due one waits."""
+
+    tasks: int
+    due: int
+    lag_ms: int
+
+
 class LiveTasks(Protocol):
     """Live state and the due queue. Raises IndexUnavailable while Valkey is away."""
+
+    async def figures(self) -> QueueFigures:
+        """Give the queue's figures."""
+        ...
 
     async def enqueue(self, task: Task, due_ms: int) -> None:
         """Index an accepted task and make it due, in one round trip."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from gateway.http.admin import audit, callbacks, keys, teams
+from gateway.http.admin import audit, callbacks, exposures, keys, teams
 from gateway.http.admin.routes import AdminRoute
 
 ROUTES: tuple[AdminRoute, ...] = (
     *teams.ROUTES,
     *keys.ROUTES,
     *callbacks.ROUTES,
+    *exposures.ROUTES,
     *audit.ROUTES,
 )

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
+from gateway.app.ports import LedgerCheck
 from gateway.domain.errors import InvalidRequest, NotFound, Problem
 from gateway.domain.ledger import (
     LedgerReport,
@@ -41,6 +42,14 @@ TRANSFERS = f"{_TRANSFER} WHERE id = ANY($1::uuid[]) ORDER BY created_ms, kind D
 GRANTS = f"""
 {_TRANSFER} WHERE team_id = $1 AND kind = 'grant' ORDER BY created_ms DESC, id LIMIT $2
 """
+
+
+# Keeps when the books were last proven, and how many violations were found; gives it.
+CHECKED = """
+INSERT INTO meta (key, value) VALUES ('ledger_check', $1)
+ON CONFLICT (key) DO UPDATE SET value = excluded.value
+"""
+LAST_CHECK = "SELECT value FROM meta WHERE key = 'ledger_check'"
 
 
 class PostgresLedger(TeamStore):
@@ -98,8 +107,19 @@ class PostgresLedger(TeamStore):
         return [_transfer(row) for row in await self._db.read(GRANTS, plain(team_id), limit)]
 
     async def verify(self) -> LedgerReport:
-        """Check every rule of the books in one snapshot; gives every violation."""
-        return await verify(self._db)
+        """Check every rule of the books in one snapshot; gives every violation.
+
+        When that was and how many there were is kept for `last_check`.
+        """
+        at_ms = self._clock.now_ms()
+        report = await verify(self._db)
+        await self._db.write(CHECKED, f"{at_ms} {len(report.violations)}")
+        return report
+
+    async def last_check(self) -> LedgerCheck | None:
+        """Give the outcome of the last proof, by whichever process; None when there was none."""
+        rows = await self._db.read(LAST_CHECK)
+        return LedgerCheck(*map(int, rows[0]["value"].split())) if rows else None
 
 
 def _transfer(row: Any) -> Transfer:

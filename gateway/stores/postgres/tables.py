@@ -188,7 +188,14 @@ attempts = Table(
     Column("idempotent", Boolean, nullable=False),
     Column("on_ambiguous", Word, nullable=False),
     Column("delivered", Integer, nullable=False),
+    Column("resolution", Word),
     Index("attempts_of_task", "task_id", "no"),
+    Index(
+        "attempts_exposed",
+        text("started_ms DESC"),
+        text("id DESC"),
+        postgresql_where=text("exposure > 0"),
+    ),
 )
 
 usage = Table(

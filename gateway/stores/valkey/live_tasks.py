@@ -12,14 +12,13 @@ import json
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
 from itertools import count
 from uuid import uuid4
 
 import msgspec
 import structlog
 
-from gateway.app.ports import Lease
+from gateway.app.ports import Lease, QueueFigures
 from gateway.domain.errors import Unavailable
 from gateway.domain.task import Task
 from gateway.stores.valkey import keys, scripts
@@ -46,15 +45,6 @@ FALLBACK_READS_MAX = 8
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Task)
-
-
-@dataclass(frozen=True, slots=True)
-class QueueFigures:
-    """The due queue now: tasks in it, tasks due, and how long (ms) the oldest due one waits."""
-
-    tasks: int
-    due: int
-    lag_ms: int
 
 
 class ValkeyLiveTasks:
