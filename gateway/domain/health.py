@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import assert_never
 
 WHOLE_UPSTREAM = "*"
 FAULTS_IN_A_ROW = 5
@@ -162,6 +163,8 @@ def observe(circuit: Circuit, signal: Signal, now_ms: int) -> Circuit:
             if circuit.state(now_ms) is not CircuitState.HALF_OPEN or not circuit.admits(now_ms):
                 return circuit
             return replace(circuit, trial_until_ms=now_ms + TRIAL_MS[circuit.opened_by])
+        case _:
+            assert_never(signal.kind)
 
 
 def _good(circuit: Circuit, plane: Plane, now_ms: int) -> Circuit:

@@ -297,3 +297,12 @@ def test_every_route_is_sorted_complete_and_repeatable(request, circuits, in_fli
     for name in names(found):
         most = CATALOG.upstreams[name].max_in_flight
         assert not most or in_flight.get(name, 0) < most
+
+
+def test_a_decision_is_told_in_words_with_costs_first_and_reasons_after():
+    found = route(ask(WAN25, n=2), {("beijing", WAN25): OPEN})
+    assert found.words() == (
+        "1. cheap: $0.044",
+        "2. queue: $0.1",
+        "not beijing: resting for 30 s: HTTP 500",
+    )
