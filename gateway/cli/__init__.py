@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import callbacks, exposure, keys, serve, teams, tools
+from gateway.cli import callbacks, exposure, keys, serve, teams, tools, usage
 
 app = typer.Typer(
     name="gateway",
@@ -25,6 +25,7 @@ app.command("simulate")(serve.simulate)
 app.command("bench")(serve.bench)
 app.command("migrate")(tools.migrate)
 app.command("doctor")(tools.doctor)
+app.command("usage")(usage.usage)
 
 for name, group in {
     "team": teams.team,

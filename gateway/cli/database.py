@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
+from gateway import catalog as catalogue
+from gateway.cli.files import config_in_use
+from gateway.domain.model import Catalog
 from gateway.embedded import attached
 from gateway.settings import Settings, load_settings
-from gateway.wiring.books import Books, open_books
+from gateway.stores.postgres.engine import make_engine
+from gateway.stores.postgres.usage import PostgresUsage
+from gateway.wiring.books import Books, SystemClock, open_books
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +45,18 @@ async def books() -> AsyncGenerator[Books]:
     with engines_of(settings, valkey=False) as addresses:
         async with open_books(settings, addresses.database) as opened:
             yield opened
+
+
+@asynccontextmanager
+async def reports() -> AsyncGenerator[tuple[PostgresUsage, Catalog, int]]:
+    """Give the store of usage reports, the catalogue whose rate margins are told at, and the time.
+
+    Raises what `books` raises, and ConfigError.
+    """
+    catalog = catalogue.load(config_in_use(load_settings()), os.environ)
+    async with books() as opened:
+        engine = make_engine(opened.database.url)
+        try:
+            yield PostgresUsage(engine), catalog, SystemClock().now_ms()
+        finally:
+            await engine.dispose()

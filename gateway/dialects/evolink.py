@@ -16,6 +16,8 @@ from gateway.domain.model import Catalog
 from gateway.domain.submission import Draft
 from gateway.domain.task import Task
 
+USAGE_QUERY = ("days", "by", "from", "to", "key", "model", "upstream", "status", "format")
+
 SCHEMA = pick(FIELDS, ("model", "prompt"))
 
 _PENDING = {
@@ -188,8 +190,8 @@ ROUTES = (
         "GET",
         "/usage",
         Operation.USAGE,
-        "The calling team's usage by model",
-        query_parameters=("days",),
+        "The calling team's usage, by model and status unless asked otherwise",
+        query_parameters=USAGE_QUERY,
         response_example={
             "object": "usage",
             "since": 1792578001,

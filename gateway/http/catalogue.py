@@ -1,4 +1,4 @@
-"""Models, quotes, credits and usage: what a developer asks before and after a picture."""
+"""Models, quotes, and credits: what a developer asks before a picture."""
 
 from __future__ import annotations
 
@@ -7,15 +7,12 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from gateway.app.submit import in_callers_words, resolve
-from gateway.domain.errors import InvalidRequest, Problem, TaskNotFound
+from gateway.domain.errors import TaskNotFound
 from gateway.domain.money import format_micro
 from gateway.domain.routing import Route
 from gateway.domain.submission import Draft
 from gateway.http.exchange import Exchange, read_draft
 from gateway.http.rules import narrowed
-
-DAY_MS = 86_400_000
-USAGE_DAYS = 30
 
 
 async def models(exchange: Exchange) -> Response:
@@ -48,35 +45,6 @@ async def team_credits(exchange: Exchange) -> Response:
             "balance": format_micro(team.balance),
             "held": format_micro(team.held),
             "available": format_micro(team.available),
-        }
-    )
-
-
-async def usage(exchange: Exchange) -> Response:
-    """Give the calling team's usage by model and status over the last days."""
-    text = exchange.call.query.get("days", str(USAGE_DAYS))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 366):
-        raise InvalidRequest(Problem("days", "days is not valid", legal="a number 1 to 366"))
-    until_ms = exchange.core.clock.now_ms()
-    since_ms = until_ms - int(text) * DAY_MS
-    rows = await exchange.core.usage.of_team(exchange.principal.team_id, since_ms, until_ms)
-    return JSONResponse(
-        {
-            "object": "usage",
-            "since": since_ms // 1000,
-            "until": until_ms // 1000,
-            "credits_charged": format_micro(sum(row.credits_charged for row in rows)),
-            "images": sum(row.images for row in rows),
-            "data": [
-                {
-                    "model": row.model,
-                    "status": row.status,
-                    "tasks": row.tasks,
-                    "images": row.images,
-                    "credits_charged": format_micro(row.credits_charged),
-                }
-                for row in rows
-            ],
         }
     )
 

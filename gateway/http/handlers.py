@@ -18,7 +18,7 @@ from gateway.domain.errors import (
     StoreUnavailable,
     Unavailable,
 )
-from gateway.http import catalogue, create, tasks, uploads
+from gateway.http import catalogue, create, tasks, uploads, usage
 from gateway.http.auth import authenticate
 from gateway.http.calls import call_head, read_body, read_multipart
 from gateway.http.exchange import Exchange
@@ -36,7 +36,7 @@ HANDLERS: dict[Operation, Handler] = {
     Operation.MODELS: catalogue.models,
     Operation.MODEL: catalogue.model,
     Operation.CREDITS: catalogue.team_credits,
-    Operation.USAGE: catalogue.usage,
+    Operation.USAGE: usage.team_usage,
     Operation.QUERY: tasks.query,
     Operation.LIST: tasks.page,
     Operation.CANCEL: tasks.cancel,

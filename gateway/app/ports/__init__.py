@@ -19,8 +19,6 @@ from gateway.app.ports.durable import (
     TaskPage,
     TaskStore,
     Usage,
-    UsageRow,
-    UsageSum,
 )
 from gateway.app.ports.index import Budgets, HealthBoard, Lease, LiveTasks, QueueFigures
 from gateway.app.ports.outbound import (
@@ -60,6 +58,4 @@ __all__ = [
     "TaskStore",
     "UpstreamAdapter",
     "Usage",
-    "UsageRow",
-    "UsageSum",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from gateway.domain.money import MicroCredits, MicroUsd
 from gateway.domain.repeats import CallMark, EarlierCall
 from gateway.domain.request import GenerationRequest
 from gateway.domain.task import Attempt, Ending, Task
+from gateway.domain.usage import UsageQuery, UsageSum
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,45 +221,13 @@ class CallbackCounts(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class UsageRow:
-    """What one model cost a team over a time range; amounts are micro-credits."""
-
-    model: str
-    status: str
-    tasks: int
-    images: int
-    credits_charged: MicroCredits
-
-
-@dataclass(frozen=True, slots=True)
-class UsageSum:
-    """Sums over ended tasks under one name (a team, key, model, upstream or UTC day).
-
-    ``charged`` is in micro-credits, ``cost`` and ``exposure`` in micro-USD.
-    """
-
-    name: str
-    tasks: int = 0
-    completed: int = 0
-    images: int = 0
-    charged: MicroCredits = 0
-    cost: MicroUsd = 0
-    exposure: MicroUsd = 0
-
-
 class Usage(Protocol):
     """Sums over ended tasks."""
 
-    async def of_team(self, team_id: str, since_ms: int, until_ms: int) -> Sequence[UsageRow]:
-        """Give a team's usage by model and status, for tasks that ended in the range."""
-        ...
+    def rows(self, query: UsageQuery) -> AsyncGenerator[UsageSum]:
+        """Give the sums, one for each group, in the order of the groups.
 
-    async def sums(
-        self, by: str, since_ms: int, until_ms: int, team_id: str | None = None
-    ) -> Sequence[UsageSum]:
-        """Give what was charged and what it cost by ``team``, ``key``, ``model``, ``upstream``
-        or ``day``, for tasks that ended in the range.
+        Raises InvalidRequest for a team or key there is none of, StoreUnavailable.
         """
         ...
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.http.admin import audit, callbacks, exposures, keys, teams
+from gateway.http.admin import audit, callbacks, exposures, keys, teams, usage
 from gateway.http.admin.routes import AdminRoute
 
 ROUTES: tuple[AdminRoute, ...] = (
@@ -10,5 +10,6 @@ ROUTES: tuple[AdminRoute, ...] = (
     *keys.ROUTES,
     *callbacks.ROUTES,
     *exposures.ROUTES,
+    *usage.ROUTES,
     *audit.ROUTES,
 )

@@ -47,11 +47,20 @@ FROM attempts a LEFT JOIN usage u ON u.task_id = a.task_id WHERE a.id = $1 FOR U
 """
 LOCK_TASK = "SELECT doc FROM tasks WHERE id = $1 FOR UPDATE"
 
-# Writes what an exposure came to: on the attempt, on the task's usage row, in its document.
+# Writes what an exposure came to: on the attempt, on the task's usage row, in its document, and in
+# the usage of its day.
 RESOLVE = (
     "UPDATE attempts SET cost = $2, exposure = 0, resolution = $3 WHERE id = $1",
     "UPDATE usage SET cost = cost + $2, exposure = exposure - $3 WHERE task_id = $1",
     "UPDATE tasks SET doc = $2 WHERE id = $1",
+    """
+    UPDATE usage_days d SET cost = d.cost + $2, exposure = d.exposure - $3,
+        waste = d.waste + CASE WHEN $5 THEN $2 ELSE 0 END
+    FROM usage u WHERE u.task_id = $1 AND d.upstream = $4
+        AND d.day_ms = u.finished_ms - u.finished_ms % 86400000
+        AND (d.team_id, d.key_id, d.model, d.status) = (u.team_id, u.key_id, u.model, u.status)
+        AND d.latency = latency_class(u.status, u.created_ms, u.finished_ms)
+    """,
 )
 
 # Gives how much is open, in micro-USD, and in how many attempts.
@@ -112,13 +121,15 @@ class PostgresExposures:
 
 
 async def _write(connection: Any, task_id: str, before: Attempt, after: Attempt) -> None:
-    on_attempt, on_usage, on_task = RESOLVE
+    on_attempt, on_usage, on_task, on_day = RESOLVE
     await connection.execute(on_attempt, after.id, after.cost, after.resolution)
     await connection.execute(on_usage, task_id, after.cost, before.exposure)
     stored = await connection.fetchrow(LOCK_TASK, task_id)
     if stored is not None:
         task = with_attempt(decode_task(stored["doc"]), after)
         await connection.execute(on_task, task_id, encode(task))
+    amounts = (after.cost, before.exposure)
+    await connection.execute(on_day, task_id, *amounts, after.upstream, after.delivered == 0)
 
 
 def _exposure(row: Any) -> Exposure:

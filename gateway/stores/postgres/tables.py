@@ -1,7 +1,7 @@
 """The schema as SQLAlchemy metadata: for reports, and for Alembic to notice drift.
 
-The revisions in `migrations/versions` create it; triggers, CHECKs, storage options and the view
-`ledger_entries` are written there alone. Times are UTC milliseconds, money is integer micro.
+The revisions in `migrations/versions` create it; triggers, CHECKs, storage options and views are
+written there alone. Times are UTC milliseconds, money is integer micro.
 Ids and words are ASCII, compared bytewise (collation C), so that id order is the same everywhere.
 """
 
@@ -17,6 +17,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    SmallInteger,
     Table,
     Text,
     UniqueConstraint,
@@ -215,6 +216,22 @@ usage = Table(
     Column("finished_ms", BigInteger, nullable=False),
     Index("usage_by_team", "team_id", "finished_ms"),
     Index("usage_by_time", "finished_ms"),
+)
+
+usage_days = Table(
+    "usage_days",
+    metadata,
+    Column("day_ms", BigInteger, primary_key=True),
+    Column("team_id", Word, primary_key=True),
+    Column("key_id", Word, primary_key=True),
+    Column("model", Word, primary_key=True),
+    Column("upstream", Word, primary_key=True),
+    Column("status", Word, primary_key=True),
+    Column("latency", SmallInteger, primary_key=True),
+    *(
+        Column(name, BigInteger, nullable=False)
+        for name in ("tasks", "images", "charged", "cost", "exposure", "waste")
+    ),
 )
 
 idempotency_keys = Table(

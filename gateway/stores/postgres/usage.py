@@ -1,136 +1,137 @@
-"""What was spent, where and on what: sums over ended tasks (port `Usage`)."""
+"""What was used, charged and paid, summed over ended tasks (port `Usage`)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import AsyncGenerator, Callable
+from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Select, case, cast, func, select
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from gateway.app.ports import UsageRow, UsageSum
 from gateway.domain.errors import InvalidRequest, Problem
-from gateway.domain.task import TaskStatus
+from gateway.domain.usage import DAY_MS, HOUR_MS, UsageQuery, UsageSum
 from gateway.stores.postgres.failures import away_as_unavailable
-from gateway.stores.postgres.tables import api_keys, attempts, teams, usage
 
-_DAY = func.to_char(
-    func.timezone("UTC", func.to_timestamp(usage.c.finished_ms / 1000)), "YYYY-MM-DD"
-)
-_GROUPS: dict[str, ColumnElement[Any]] = {
-    "team": teams.c.name,
-    "key": func.coalesce(func.nullif(api_keys.c.name, ""), usage.c.key_id),
-    "model": usage.c.model,
-    "upstream": usage.c.upstream,
-    "day": _DAY,
+# The expression of a group over usage lines or days, in which ``at_ms`` is a moment of the day.
+_GROUPS = {
+    "day": f"at_ms - at_ms % {DAY_MS}",
+    "hour": f"at_ms - at_ms % {HOUR_MS}",
+    "team": "team_id",
+    "key": "key_id",
+    "model": "model",
+    "upstream": "upstream",
+    "status": "status",
 }
-
-
-def _total(column: ColumnElement[int]) -> ColumnElement[int]:
-    return cast(func.coalesce(func.sum(column), 0), BigInteger)
+_SUMS = ("tasks", "images", "charged", "cost", "exposure", "waste")
+_FILTERS = ("team_id", "key_id", "model", "upstream", "status")
+_NAMES = {
+    "team": ("team_name", "(SELECT name FROM teams WHERE id = g_team)"),
+    "key": ("key_name", "(SELECT name FROM api_keys WHERE id = g_key)"),
+}
+_FORMATS: dict[str, Callable[[int], str]] = {
+    "day": lambda ms: _utc(ms).strftime("%Y-%m-%d"),
+    "hour": lambda ms: _utc(ms).strftime("%Y-%m-%dT%H:00:00Z"),
+}
+_IDS = {
+    "team": text("SELECT id FROM teams WHERE id = :text OR name = :text"),
+    "key": text("SELECT id FROM api_keys WHERE id = :text OR name = :text"),
+}
+TIMEOUT = text("SET LOCAL statement_timeout = '60s'")
 
 
 class PostgresUsage:
-    """Usage reports through SQLAlchemy; ranges are half open and count by the time of the end."""
+    """Usage reports through SQLAlchemy, from the rollup of days or, for finer ranges, the tasks."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         """Take the engine of reports, apart from the hot path's pool."""
         self._engine = engine
 
-    async def of_team(self, team_id: str, since_ms: int, until_ms: int) -> Sequence[UsageRow]:
-        """Give a team's usage by model and status, for tasks that ended in the range."""
-        statement = (
-            select(
-                usage.c.model,
-                usage.c.status,
-                func.count().label("tasks"),
-                _total(usage.c.images).label("images"),
-                _total(usage.c.charged).label("credits_charged"),
-            )
-            .where(usage.c.team_id == team_id, *_ended_within(since_ms, until_ms))
-            .group_by(usage.c.model, usage.c.status)
-            .order_by(usage.c.model, usage.c.status)
-        )
-        return [UsageRow(**row) for row in await self._rows(statement)]
+    async def rows(self, query: UsageQuery) -> AsyncGenerator[UsageSum]:
+        """Stream one sum for each group, in the order of the groups.
 
-    async def sums(
-        self, by: str, since_ms: int, until_ms: int, team_id: str | None = None
-    ) -> Sequence[UsageSum]:
-        """Give what was charged and what it cost by ``team``, ``key``, ``model``, ``upstream``
-        or ``day``, for tasks that ended in the range, by name.
-
-        By upstream, pictures and credits go to the upstream that delivered, costs to each
-        upstream that was tried; tasks that none delivered are under the name ``""``. Raises
-        InvalidRequest for another ``by``.
+        Raises InvalidRequest for a team or key there is none of.
         """
-        if by not in _GROUPS:
-            raise InvalidRequest(Problem("by", "This is no grouping.", legal=", ".join(_GROUPS)))
-        where = [*_ended_within(since_ms, until_ms)]
-        if team_id is not None:
-            where.append(usage.c.team_id == team_id)
-        sums = [UsageSum(**row) for row in await self._rows(_sums(by, where))]
-        if by == "upstream":
-            costs = {row["name"]: row for row in await self._rows(_attempt_costs(where))}
-            sums = _with_costs(sums, costs)
-        return sums
-
-    async def _rows(self, statement: Select[*tuple[Any, ...]]) -> Sequence[Any]:
         with away_as_unavailable():
             async with self._engine.connect() as connection:
-                rows: Sequence[Any] = (await connection.execute(statement)).mappings().all()
-                return rows
+                await connection.execute(TIMEOUT)
+                given: dict[str, Any] = {
+                    "team_id": await _ids(connection, "team", query.team),
+                    "key_id": await _ids(connection, "key", query.key),
+                    "model": query.model,
+                    "upstream": query.upstream,
+                    "status": query.status,
+                }
+                given = {name: value for name, value in given.items() if value is not None}
+                span = {"since": query.since_ms, "until": query.until_ms}
+                statement = text(sums_statement(query, frozenset(given)))
+                async with connection.stream(statement, {**given, **span}) as result:
+                    async for row in result.mappings():
+                        yield _sum(query.by, row)
 
 
-def _ended_within(since_ms: int, until_ms: int) -> tuple[ColumnElement[bool], ...]:
-    return (usage.c.finished_ms >= since_ms, usage.c.finished_ms < until_ms)
+def sums_statement(query: UsageQuery, given: frozenset[str]) -> str:
+    """Give the statement of a report; ``given`` are the columns it filters.
 
-
-def _sums(by: str, where: list[ColumnElement[bool]]) -> Select[*tuple[Any, ...]]:
-    name = func.coalesce(_GROUPS[by], "").label("name")
-    completed = case((usage.c.status == TaskStatus.COMPLETED.value, 1), else_=0)
-    statement: Select[*tuple[Any, ...]] = (
-        select(
-            name,
-            func.count().label("tasks"),
-            _total(completed).label("completed"),
-            _total(usage.c.images).label("images"),
-            _total(usage.c.charged).label("charged"),
-            _total(usage.c.cost).label("cost"),
-            _total(usage.c.exposure).label("exposure"),
-        )
-        .where(*where)
-        .group_by(name)
-        .order_by(name)
-    )
-    if by == "team":
-        return statement.join_from(usage, teams, teams.c.id == usage.c.team_id)
-    if by == "key":
-        return statement.join_from(usage, api_keys, api_keys.c.id == usage.c.key_id, isouter=True)
-    return statement
-
-
-def _attempt_costs(where: list[ColumnElement[bool]]) -> Select[*tuple[Any, ...]]:
-    return (
-        select(
-            attempts.c.upstream.label("name"),
-            _total(attempts.c.cost).label("cost"),
-            _total(attempts.c.exposure).label("exposure"),
-        )
-        .join_from(attempts, usage, usage.c.task_id == attempts.c.task_id)
-        .where(*where)
-        .group_by(attempts.c.upstream)
-    )
-
-
-def _with_costs(sums: Sequence[UsageSum], costs: dict[str, Any]) -> list[UsageSum]:
-    """Give the sums with each upstream's own costs instead of its tasks' whole costs."""
-    delivered = {row.name: row for row in sums}
-    return [
-        replace(
-            delivered.get(name, UsageSum(name)),
-            cost=costs[name]["cost"] if name in costs else 0,
-            exposure=costs[name]["exposure"] if name in costs else 0,
-        )
-        for name in sorted(delivered.keys() | costs.keys())
+    Latency is kept in classes, four to an octave; a class is told by its geometric middle.
+    """
+    days = query.whole_days and "hour" not in query.by
+    source, moment = ("usage_days", "day_ms") if days else ("usage_lines", "ended_ms")
+    where = [f"{moment} >= :since", f"{moment} < :until"]
+    where += [
+        f"{name} = ANY(:{name})" if name in ("team_id", "key_id") else f"{name} = :{name}"
+        for name in _FILTERS
+        if name in given
     ]
+    keys = ", ".join(f"g_{name}" for name in query.by)
+    groups = ", ".join(f"{_GROUPS[name]} AS g_{name}" for name in query.by)
+    names = [f"{_NAMES[name][1]} AS {_NAMES[name][0]}" for name in query.by if name in _NAMES]
+    order = [_NAMES[name][0] if name in _NAMES else f"g_{name}" for name in query.by]
+    return f"""
+    WITH cell AS (
+        SELECT {groups}, latency, {", ".join(f"sum({name}) AS {name}" for name in _SUMS)},
+            coalesce(sum(tasks) FILTER (WHERE status = 'completed'), 0) AS completed
+        FROM (SELECT *, {moment} AS at_ms FROM {source} WHERE {" AND ".join(where)}) line
+        GROUP BY {keys}, latency
+    ), ranked AS (
+        SELECT *, sum(completed) OVER (PARTITION BY {keys} ORDER BY latency) AS upto,
+            sum(completed) OVER (PARTITION BY {keys}) AS every
+        FROM cell
+    ), summed AS (
+        SELECT {keys}, {", ".join(f"sum({name})::bigint AS {name}" for name in _SUMS)},
+            sum(completed)::bigint AS completed,
+            min(latency) FILTER (WHERE completed > 0 AND upto * 2 >= every) AS p50,
+            min(latency) FILTER (WHERE completed > 0 AND upto * 20 >= every * 19) AS p95
+        FROM ranked GROUP BY {keys}
+    )
+    SELECT {", ".join([keys, *names])}, {", ".join(_SUMS)}, completed,
+        round(power(2, (p50 + 0.5) / 4))::bigint AS p50_ms,
+        round(power(2, (p95 + 0.5) / 4))::bigint AS p95_ms
+    FROM summed ORDER BY {", ".join([*order, keys])}
+    """
+
+
+async def _ids(connection: AsyncConnection, field: str, name: str | None) -> list[str] | None:
+    """Give the ids a team or key goes by; names of keys need not be unique."""
+    if name is None:
+        return None
+    found = [row.id for row in await connection.execute(_IDS[field], {"text": name})]
+    if not found:
+        raise InvalidRequest(Problem(field, f"There is no {field} {name[:80]!r}."))
+    return found
+
+
+def _sum(by: tuple[str, ...], row: Any) -> UsageSum:
+    group: dict[str, str] = {}
+    for name in by:
+        value = row[f"g_{name}"]
+        if name in _NAMES:
+            group |= {name: row[_NAMES[name][0]] or value, f"{name}_id": value}
+        else:
+            group[name] = _FORMATS[name](value) if name in _FORMATS else value
+    amounts = {name: row[name] for name in (*_SUMS, "completed", "p50_ms", "p95_ms")}
+    return UsageSum(group, **amounts)
+
+
+def _utc(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms // 1000, UTC)
