@@ -79,7 +79,7 @@ class Worker:
             try:
                 await loop()
             except Unavailable as error:
-                log.warning("worker_waits", loop=name, reason=error.message)
+                log.warning("worker_waits", loop=name, reason=str(error))
             except Exception:
                 log.exception("worker_loop_failed", loop=name)
             if self._stopping.is_set():

@@ -78,7 +78,7 @@ class Dispatcher:
         try:
             claimed = await self._outbox.claim(free, LEASE_MS)
         except Unavailable as error:
-            log.warning("callbacks_wait", reason=error.message)
+            log.warning("callbacks_wait", reason=str(error))
             return False
         for callback in claimed:
             delivery = asyncio.create_task(self._deliver(callback))
@@ -117,7 +117,7 @@ class Dispatcher:
                 body = await self._render(callback.task_id)
                 result = await self._try(callback, body)
         except Unavailable as error:
-            log.warning("callback_waits", callback_id=callback.id, reason=error.message)
+            log.warning("callback_waits", callback_id=callback.id, reason=str(error))
             return
         finally:
             host_slots.release()

@@ -231,6 +231,15 @@ class Unavailable(GatewayError):
     code = "service_unavailable"
     retry_after_s = 1.0
 
+    def __init__(self, message: str = "", detail: str = "") -> None:
+        """Take the sentence for the caller, and what only operators are told (in logs)."""
+        super().__init__(message)
+        self.detail = detail
+
+    def __str__(self) -> str:
+        """Give both, for operators."""
+        return f"{self.message} ({self.detail})" if self.detail else self.message
+
 
 class NoHealthyUpstream(Unavailable):
     """No upstream can serve this request right now."""

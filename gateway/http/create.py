@@ -10,8 +10,9 @@ from starlette.responses import Response, StreamingResponse
 from gateway.app.answer import wait_for
 from gateway.app.dialect import Reply
 from gateway.app.pictures import result_format
+from gateway.app.submit import Admission
 from gateway.crashpoints import CrashPoint, reached
-from gateway.domain.errors import GatewayError, ShuttingDown, WaitExpired
+from gateway.domain.errors import GatewayError, ShuttingDown, StoreUnavailable, WaitExpired
 from gateway.domain.repeats import CallMark
 from gateway.domain.request import ResultFormat
 from gateway.domain.submission import Draft
@@ -41,7 +42,7 @@ async def create(exchange: Exchange) -> Response:
     # Recognised by what was asked, whatever the key's rules have become since.
     mark = mark_of(exchange, draft, key)
     draft = narrowed(exchange.principal, draft, core.catalog())
-    admission = await core.submit.accept(exchange.principal, dialect.name, draft, mark)
+    admission = await _accepted(exchange, draft, mark)
     task = admission.task
     headers = {"x-task-id": task.id}
     if admission.repeated and key is not None:
@@ -80,6 +81,18 @@ async def create(exchange: Exchange) -> Response:
         if isinstance(error, WaitExpired | ShuttingDown):
             response.headers.update(should_retry(mark, task, core.clock.now_ms()))
         return response
+
+
+async def _accepted(exchange: Exchange, draft: Draft, mark: CallMark | None) -> Admission:
+    """Accept the call. Raises StoreUnavailable that may be repeated where a repetition attaches."""
+    core, now_ms = exchange.core, exchange.core.clock.now_ms()
+    try:
+        return await core.submit.accept(exchange.principal, exchange.dialect.name, draft, mark)
+    except StoreUnavailable as error:
+        if error.outcome_known or mark is None or not mark.attaches(now_ms, now_ms):
+            raise
+        message = "The database went away meanwhile; send the call again, it will not buy twice."
+        raise StoreUnavailable(message, error.detail) from error
 
 
 async def _result(exchange: Exchange, draft: Draft, task: Task) -> Reply:

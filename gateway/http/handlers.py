@@ -103,6 +103,6 @@ async def _with_body(scope: Scope, receive: Receive, route: Route, call: Call) -
 def _note(error: GatewayError, call: Call) -> None:
     """Log what an operator may have to act on; a caller's mistakes are in the access log."""
     if isinstance(error, StoreUnavailable | Unavailable):
-        log.warning("unavailable", path=call.path, reason=error.message)
+        log.warning("unavailable", path=call.path, reason=str(error))
     elif not isinstance(error, CallerError):
         log.info("request_failed", path=call.path, code=error.code, reason=error.message)

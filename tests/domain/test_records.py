@@ -102,6 +102,8 @@ ERRORS = [
     (errors.ModelNotFound("wam", ("wan",)), 404, "Did you mean wan?"),
     (errors.ModelNotFound("x"), 404, "lists them"),
     (errors.RateLimited("slow down", 2.0), 429, "slow down"),
+    (errors.StoreUnavailable("It is away.", "for operators"), 503, "It is away. (for operators)"),
+    (errors.StoreUnavailable(), 503, "The database is away"),
     (errors.WaitExpired("task-1"), 504, "still running"),
     (errors.RepeatedCall(EarlierCall("task-1", b"")), 500, "Idempotency-Key"),
     (errors.RepeatedChange("team_1", None), 500, "Idempotency-Key"),

@@ -8,7 +8,9 @@ import io
 import pytest
 from PIL import Image
 
+from gateway.app.ports import NewTask
 from gateway.simulator import Script
+from gateway.stores.postgres.failures import ConnectionLost
 from tests.support.stack import MODEL, Stack, Team
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -184,3 +186,27 @@ async def test_a_key_of_a_bad_length_is_refused_by_name(calm_stack: Stack, key: 
     assert "255" in answer.json()["error"]["message"]
     longest = await calm_stack.post(team, LANTERN, headers={"idempotency-key": "k" * 255})
     assert longest.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "may_repeat"),
+    [
+        ({}, False),
+        ({"idempotency-key": "k"}, True),
+        ({"x-stainless-retry-count": "1"}, True),
+    ],
+)
+async def test_an_unknown_outcome_may_be_repeated_where_the_repetition_attaches(
+    calm_stack: Stack, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str], may_repeat: bool
+) -> None:
+    async def cut(_: NewTask) -> None:
+        raise ConnectionLost("", "ConnectionError: db.internal:5432 gateway_user")
+
+    stack, team = calm_stack, await calm_stack.team()
+    monkeypatch.setattr(stack.gateway.tasks, "accept", cut)
+    answer = await stack.post(team, {"model": MODEL, "prompt": "a kite"}, headers=headers)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "store_unavailable")
+    assert answer.headers["retry-after"] == "1"
+    assert (answer.headers.get("x-should-retry") != "false") is may_repeat
+    assert "db.internal" not in answer.text

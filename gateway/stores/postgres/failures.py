@@ -41,7 +41,7 @@ ROW_FAULTS = (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError)
 
 
 class ConnectionLost(StoreUnavailable):
-    """The connection broke while a statement ran, so the statement may have been committed."""
+    """The database went away in the middle of a write, which may have been committed or not."""
 
     outcome_known = False
 
@@ -52,11 +52,11 @@ def away_as_unavailable() -> Iterator[None]:
     try:
         yield
     except _AWAY as error:
-        raise StoreUnavailable(_sentence(error)) from error
+        raise StoreUnavailable("The database is away.", _detail(error)) from error
     except asyncpg.InterfaceError as error:
         if not _is_closed(error):
             raise
-        raise StoreUnavailable(_sentence(error)) from error
+        raise StoreUnavailable("The database is away.", _detail(error)) from error
     except DBAPIError as error:
         # SQLAlchemy's wrapping; the driver's own error is the cause of its `orig`.
         driver = error.orig.__cause__ if error.orig else None
@@ -72,11 +72,11 @@ def lost_midway() -> Iterator[None]:
     try:
         yield
     except _MIDWAY as error:
-        raise ConnectionLost(_sentence(error)) from error
+        raise ConnectionLost("", _detail(error)) from error
     except asyncpg.InterfaceError as error:
         if not _is_closed(error):
             raise
-        raise ConnectionLost(_sentence(error)) from error
+        raise ConnectionLost("", _detail(error)) from error
 
 
 def _is_closed(error: asyncpg.InterfaceError) -> bool:
@@ -85,6 +85,6 @@ def _is_closed(error: asyncpg.InterfaceError) -> bool:
     return "closed" in text or "closing" in text or "released" in text
 
 
-def _sentence(error: BaseException) -> str:
-    detail = str(error) or type(error).__name__
-    return f"The database is away ({type(error).__name__}: {detail})."
+def _detail(error: BaseException) -> str:
+    """Give the driver's words; they may name hosts and accounts, which callers are not told."""
+    return f"{type(error).__name__}: {error}"

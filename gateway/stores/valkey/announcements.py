@@ -97,7 +97,7 @@ class Announcements:
                     await self._hear(pubsub)
             except IndexUnavailable as error:
                 if self.hears or pause_s == RECONNECT_S[0]:
-                    log.warning("announcements_lost", reason=error.message)
+                    log.warning("announcements_lost", reason=str(error))
                 if self.hears:
                     pause_s = RECONNECT_S[0]
                 self.hears = False

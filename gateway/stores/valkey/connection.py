@@ -103,7 +103,7 @@ class Valkey:
             return await self._coalescer.submit(command)
         except ResponseError as error:
             if _says_away(error):
-                raise IndexUnavailable(f"Valkey cannot serve: {error}") from error
+                raise IndexUnavailable("", f"Valkey cannot serve: {error}") from error
             raise
 
     async def ping(self) -> None:
@@ -124,7 +124,7 @@ class Valkey:
             await pubsub.subscribe(channel)
             yield pubsub
         except (RedisError, OSError) as error:
-            raise IndexUnavailable(f"Valkey is away: {error}") from error
+            raise IndexUnavailable("", f"Valkey is away: {error}") from error
         finally:
             with suppress(RedisError, OSError):
                 await pubsub.aclose()
@@ -144,7 +144,7 @@ class Valkey:
             if not self._is_away:
                 self._is_away = True
                 log.warning("valkey_away", reason=str(error))
-            raise IndexUnavailable(f"Valkey is away: {error}") from error
+            raise IndexUnavailable("", f"Valkey is away: {error}") from error
         if self._is_away:
             self._is_away = False
             log.info("valkey_back")
