@@ -73,6 +73,14 @@ def _host_ports(value: object) -> object:
     return entries
 
 
+def _secret_keys(value: object) -> object:
+    """Split keys at commas and check each."""
+    if not isinstance(value, str):
+        return value
+    return tuple(_pepper(SecretStr(key.strip())) for key in value.split(",") if key.strip())
+
+
+SecretList = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_secret_keys)]
 HostPorts = Annotated[frozenset[str], NoDecode, BeforeValidator(_host_ports)]
 
 
@@ -100,7 +108,9 @@ class Settings(BaseSettings):
     admin_key: SecretStr | None = None
     """Bearer of `/admin/v1`; None: `up` generates one and keeps it in `data_dir`."""
     secret_key: Annotated[SecretStr, AfterValidator(_pepper)] | None = None
-    """Pepper of key hashes; None: a generated one, kept in the database."""
+    """What seals secrets at rest; None: a generated one, kept in the database."""
+    old_secret_keys: SecretList = ()
+    """Earlier secret keys: they open what they sealed until `gateway secrets rotate` is done."""
     public_url: Annotated[str, AfterValidator(_web_url)] | None = None
     """The base of the links we hand out; None: the host and port we listen on."""
     sync_wait_seconds: int = Field(default=290, ge=1, le=3600)

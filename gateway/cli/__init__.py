@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import callbacks, exposure, keys, serve, teams, tools, usage
+from gateway.cli import callbacks, exposure, keys, secrets, serve, teams, tools, usage
 
 app = typer.Typer(
     name="gateway",
@@ -36,6 +36,7 @@ for name, group in {
     "task": tools.task,
     "callback": callbacks.callback,
     "exposure": exposure.exposure,
+    "secrets": secrets.secrets,
     "upstream": tools.upstream,
 }.items():
     app.add_typer(group, name=name)

@@ -15,6 +15,7 @@ from gateway.stores.postgres.keys import PostgresKeys
 from gateway.stores.postgres.ledger import PostgresLedger
 from gateway.stores.postgres.outbox import PostgresOutbox
 from gateway.stores.postgres.revision import require_current
+from gateway.stores.postgres.rotation import SecretRotation
 from gateway.stores.postgres.tasks import PostgresTasks
 from gateway.stores.postgres.vault import open_vault
 
@@ -38,6 +39,7 @@ class Books:
     outbox: PostgresOutbox
     changes: Changes
     exposures: PostgresExposures
+    rotation: SecretRotation
 
 
 @asynccontextmanager
@@ -52,7 +54,8 @@ async def open_books(settings: Settings, database_url: str) -> AsyncGenerator[Bo
     try:
         await require_current(database)
         secret = settings.secret_key.get_secret_value() if settings.secret_key else None
-        vault = await open_vault(database, secret)
+        old = [key.get_secret_value() for key in settings.old_secret_keys]
+        vault = await open_vault(database, secret, old)
         tasks = PostgresTasks(database)
         yield Books(
             database,
@@ -62,6 +65,7 @@ async def open_books(settings: Settings, database_url: str) -> AsyncGenerator[Bo
             PostgresOutbox(database, clock, vault),
             Changes(database, clock, vault),
             PostgresExposures(database, clock, vault),
+            SecretRotation(database, clock, vault),
         )
         await tasks.close()
     finally:

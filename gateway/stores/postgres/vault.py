@@ -1,13 +1,18 @@
 """What protects secrets at rest: keyed hashes of API keys, sealed webhook secrets.
 
-Everything derives from one master secret: GATEWAY_SECRET_KEY, or one made once and kept in the
-table ``meta``. With the former, a dump of the database holds nothing that signs or authenticates.
+A *master* secret is GATEWAY_SECRET_KEY, or one made once and kept in the table ``meta``. The ring
+holds the current master, which seals, and older ones, which only open. A sealed value begins with
+the fingerprint of its master, so that `rotation.py` finds what is left to seal anew. The pepper of
+key hashes is itself sealed in ``meta``: keys go on working under another master. With a
+GATEWAY_SECRET_KEY a dump of the database holds nothing that signs or authenticates.
 """
 
 from __future__ import annotations
 
+import base64
 import hmac
 import os
+from collections.abc import Sequence
 from secrets import token_urlsafe
 
 from cryptography.exceptions import InvalidTag
@@ -18,7 +23,9 @@ from gateway.stores.postgres.database import Database
 
 MASTER = "master_secret"
 FINGERPRINT = "master_fingerprint"
+PEPPER = "key_pepper"
 NONCE_BYTES = 12
+FINGERPRINT_BYTES = 8
 
 # Keeps a fact unless it is known already; of two processes that start at once, one wins.
 _KEEP = "INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING"
@@ -33,14 +40,52 @@ class WrongSecretKey(GatewayError):
     code = "wrong_secret_key"
 
 
-class Vault:
-    """Hashes and seals with keys derived from one master secret."""
+class Master:
+    """One master secret, and what is derived from it."""
 
-    def __init__(self, master: str) -> None:
+    def __init__(self, text: str) -> None:
         """Derive the keys."""
-        self._pepper = _derive(master, "api-key-hash")
-        self._cipher = AESGCM(_derive(master, "webhook-secret"))
-        self.fingerprint = _derive(master, "fingerprint")[:8].hex()
+        self.pepper = _derive(text, "api-key-hash")
+        self.mark = _derive(text, "fingerprint")[:FINGERPRINT_BYTES]
+        self._cipher = AESGCM(_derive(text, "webhook-secret"))
+
+    def seal(self, text: str, owner: str) -> bytes:
+        """Encrypt a text so that it opens for this owner only."""
+        nonce = os.urandom(NONCE_BYTES)
+        return self.mark + nonce + self._cipher.encrypt(nonce, text.encode(), owner.encode())
+
+    def open(self, sealed: bytes, owner: str) -> str | None:
+        """Decrypt what this master sealed, before there were marks too; None if it did not."""
+        body = sealed.removeprefix(self.mark)
+        try:
+            nonce, text = body[:NONCE_BYTES], body[NONCE_BYTES:]
+            return self._cipher.decrypt(nonce, text, owner.encode()).decode()
+        except (InvalidTag, ValueError):
+            return None
+
+
+class Vault:
+    """Hashes and seals; opens what any master of the ring sealed."""
+
+    def __init__(self, master: str, old: Sequence[str] = (), pepper: bytes | None = None) -> None:
+        """Take the master that seals, those that only open, and the pepper (None: the master's)."""
+        self._ring = [Master(text) for text in dict.fromkeys((master, *old))]
+        self._pepper = self._ring[0].pepper if pepper is None else pepper
+
+    @property
+    def mark(self) -> bytes:
+        """What everything begins with that the current master sealed."""
+        return self._ring[0].mark
+
+    @property
+    def fingerprint(self) -> str:
+        """The current master, recognisable and nothing more."""
+        return self.mark.hex()
+
+    @property
+    def fingerprints(self) -> tuple[str, ...]:
+        """Every master of the ring."""
+        return tuple(master.mark.hex() for master in self._ring)
 
     def hash(self, text: str) -> bytes:
         """Give the keyed hash (HMAC-SHA256) under which an API key is stored."""
@@ -48,40 +93,52 @@ class Vault:
 
     def seal(self, text: str, owner: str) -> bytes:
         """Encrypt a secret so that it opens for this owner only."""
-        nonce = os.urandom(NONCE_BYTES)
-        return nonce + self._cipher.encrypt(nonce, text.encode(), owner.encode())
+        return self._ring[0].seal(text, owner)
 
     def open(self, sealed: bytes, owner: str) -> str:
-        """Decrypt a sealed secret. Raises WrongSecretKey when it was sealed by another master."""
-        try:
-            text = self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], owner.encode())
-        except (InvalidTag, ValueError):
-            raise WrongSecretKey from None
-        return text.decode()
+        """Decrypt a sealed secret. Raises WrongSecretKey when no master of the ring sealed it."""
+        for master in self._ring:
+            if (text := master.open(sealed, owner)) is not None:
+                return text
+        raise WrongSecretKey
+
+    def sealed_pepper(self) -> str:
+        """Give the pepper as ``meta`` keeps it."""
+        text = base64.b64encode(self._pepper).decode()
+        return base64.b64encode(self.seal(text, PEPPER)).decode()
 
 
-async def open_vault(database: Database, secret_key: str | None) -> Vault:
+async def open_vault(database: Database, secret_key: str | None, old: Sequence[str] = ()) -> Vault:
     """Give the vault of a database; ``secret_key`` None uses a master kept in the database.
 
-    Raises WrongSecretKey when the key is not the one the database was first opened with: with
-    another one no API key would be known and no callback could be signed.
+    Raises WrongSecretKey when neither the key nor one of ``old`` is the one that the database's
+    secrets were sealed with: with another one no API key would be known and no callback signed.
     """
     if secret_key is None and not await database.read(_FACT, FINGERPRINT):
         await database.write(_KEEP, MASTER, token_urlsafe(32))
-    kept = await database.read(_FACT, MASTER)
-    master = secret_key or (kept[0]["value"] if kept else None)
-    if master is None:
+    kept = [row["value"] for row in await database.read(_FACT, MASTER)]
+    masters = [*([] if secret_key is None else [secret_key]), *kept, *old]
+    if not masters:
         raise WrongSecretKey(
             "This database was set up with a GATEWAY_SECRET_KEY, and none is set now."
         )
-    vault = Vault(master)
+    vault = Vault(masters[0], masters[1:])
     await database.write(_KEEP, FINGERPRINT, vault.fingerprint)
-    if (await database.read(_FACT, FINGERPRINT))[0]["value"] != vault.fingerprint:
+    stored = (await database.read(_FACT, FINGERPRINT))[0]["value"]
+    if stored not in vault.fingerprints:
         raise WrongSecretKey(
-            "This database was set up with another GATEWAY_SECRET_KEY"
-            + (", one it made itself: leave the variable unset." if kept else ".")
+            "This database was set up with another GATEWAY_SECRET_KEY; name that one in "
+            "GATEWAY_OLD_SECRET_KEYS until `gateway secrets rotate` is done."
         )
-    return vault
+    first = masters[vault.fingerprints.index(stored)]
+    return Vault(masters[0], masters[1:], await _pepper(database, vault, first))
+
+
+async def _pepper(database: Database, vault: Vault, first: str) -> bytes:
+    """Give the pepper of key hashes; in a database without one it is that of its first master."""
+    await database.write(_KEEP, PEPPER, Vault(first).sealed_pepper())
+    sealed = base64.b64decode((await database.read(_FACT, PEPPER))[0]["value"])
+    return base64.b64decode(vault.open(sealed, PEPPER))
 
 
 def _derive(master: str, purpose: str) -> bytes:
