@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from gateway.app.ports.admin import AuditLog, CallbackAdmin, ExposureAdmin, KeyAdmin, TeamAdmin
+from gateway.app.ports.admin import (
+    AuditLog,
+    CallbackAdmin,
+    CreditAdmin,
+    ExposureAdmin,
+    KeyAdmin,
+    TeamAdmin,
+)
 from gateway.domain.administration import Actor
 
 
@@ -19,3 +26,4 @@ class Admin:
     audit: AuditLog
     callbacks: CallbackAdmin
     exposures: ExposureAdmin
+    credits: CreditAdmin

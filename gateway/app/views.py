@@ -8,6 +8,7 @@ from typing import Any
 from gateway.domain.access import RULES, ApiKey, Team
 from gateway.domain.callback import CallbackLog
 from gateway.domain.exposure import Exposure
+from gateway.domain.ledger import Transfer, TransferKind
 from gateway.domain.money import format_micro
 from gateway.domain.task import Attempt
 
@@ -100,4 +101,18 @@ def resolution_view(attempt: Attempt) -> dict[str, Any]:
         "resolution": attempt.resolution,
         "cost_usd": format_micro(attempt.cost),
         "exposure_usd": format_micro(attempt.exposure),
+    }
+
+
+def credit_view(transfer: Transfer) -> dict[str, Any]:
+    """Give a grant, an adjustment (its sign says which way) or a refund."""
+    adjusts = transfer.kind in (TransferKind.CREDIT, TransferKind.DEBIT)
+    return {
+        "id": str(transfer.id),
+        "team_id": transfer.team_id,
+        "kind": "adjustment" if adjusts else transfer.kind.value,
+        "credits": format_micro(transfer.gain),
+        "task_id": transfer.task_id,
+        "reference": transfer.reference,
+        "created_at": time_text(transfer.created_ms),
     }

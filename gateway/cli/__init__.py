@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import callbacks, exposure, keys, secrets, serve, teams, tools, usage
+from gateway.cli import callbacks, exposure, keys, money, secrets, serve, teams, tools, usage
 
 app = typer.Typer(
     name="gateway",
@@ -26,10 +26,11 @@ app.command("bench")(serve.bench)
 app.command("migrate")(tools.migrate)
 app.command("doctor")(tools.doctor)
 app.command("usage")(usage.usage)
+app.command("statement")(money.statement)
 
 for name, group in {
     "team": teams.team,
-    "credits": teams.credits_group,
+    "credits": money.credits_group,
     "key": keys.key,
     "catalog": tools.catalog,
     "ledger": tools.ledger,

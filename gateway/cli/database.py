@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from gateway import catalog as catalogue
 from gateway.cli.files import config_in_use
+from gateway.domain.access import Team
+from gateway.domain.errors import NotFound
 from gateway.domain.model import Catalog
 from gateway.embedded import attached
 from gateway.settings import Settings, load_settings
@@ -45,6 +47,14 @@ async def books() -> AsyncGenerator[Books]:
     with engines_of(settings, valkey=False) as addresses:
         async with open_books(settings, addresses.database) as opened:
             yield opened
+
+
+async def team_named(opened: Books, name: str) -> Team:
+    """Give the team of a name. Raises NotFound."""
+    found = await opened.ledger.team_named(name)
+    if found is None:
+        raise NotFound(f"there is no team {name!r}")
+    return found
 
 
 @asynccontextmanager

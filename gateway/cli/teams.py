@@ -1,4 +1,4 @@
-"""`gateway team …` and `gateway credits …`."""
+"""`gateway team …`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from gateway.cli.output import AsJson, fail, group, run, show, show_table
 
 team = group("Teams: who pays.")
 credits_group = group("Credits: what teams pay with.")
-
-TeamName = Annotated[str, typer.Option("--team", help="The team's name.")]
 
 
 @team.command("create")
@@ -171,42 +169,3 @@ def _show_changed(name: str, view: dict[str, Any] | None, *, as_json: bool) -> N
     if view is None:
         fail(f"there is no team {name!r}", as_json=as_json)
     show(view, as_json=as_json)
-
-
-@credits_group.command("grant")
-def grant(
-    amount: Annotated[str, typer.Argument(help="Credits, a decimal number such as 100 or 2.5.")],
-    team: TeamName,
-    reference: Annotated[
-        str | None, typer.Option("--reference", help="Why, for finance: an invoice number.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Add credits to a team."""
-    from gateway.domain.money import parse_micro
-
-    try:
-        micro = parse_micro(amount)
-    except ValueError as error:
-        fail(f"AMOUNT: {error}", as_json=as_json)
-    if micro <= 0:
-        fail("AMOUNT must be more than 0", as_json=as_json)
-    granted = run(_grant(team, micro, reference), as_json=as_json)
-    if granted is None:
-        fail(f"there is no team {team!r}", as_json=as_json)
-    show(granted, as_json=as_json)
-
-
-async def _grant(name: str, micro: int, reference: str | None) -> dict[str, Any] | None:
-    from gateway.app.views import team_view
-    from gateway.cli.database import books
-    from gateway.domain.money import format_micro
-
-    async with books() as opened:
-        found = await opened.ledger.team_named(name)
-        if found is None:
-            return None
-        transfer = await opened.ledger.grant(found.id, micro, reference)
-        after = await opened.ledger.team(found.id)
-        view = team_view(after or found, secret=False)
-        return {"granted": format_micro(micro), "transfer": str(transfer.id), **view}

@@ -1,7 +1,8 @@
 """Ledger records: immutable transfers, and the ids that make a repeat harmless.
 
 Two-phase, after TigerBeetle: a *hold* at accept, then exactly one *capture* (at most the
-hold; the rest returns) or *release*. A *grant* adds credits.
+hold; the rest returns) or *release*. A *grant* adds credits; operators correct a balance by a
+*credit* or *debit*, and give back what a task was charged, or a part of it, by a *refund*.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ class TransferKind(StrEnum):
     HOLD = "hold"
     CAPTURE = "capture"
     RELEASE = "release"
+    CREDIT = "credit"
+    DEBIT = "debit"
+    REFUND = "refund"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,14 @@ class Transfer:
     hold_id: UUID | None = None
     returned: MicroCredits = 0
     reference: str | None = None
+
+    @property
+    def gain(self) -> MicroCredits:
+        """What it adds to the balance before holds, below 0 for what it takes away."""
+        if self.kind in (TransferKind.HOLD, TransferKind.RELEASE):
+            return 0
+        takes = self.kind in (TransferKind.CAPTURE, TransferKind.DEBIT)
+        return -self.amount if takes else self.amount
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,4 +18,12 @@ def administration(settings: Settings, books: Books) -> Admin:
         is_key = bool(admin_key) and hmac.compare_digest(text.encode(), admin_key.encode())
         return ADMIN_KEY if is_key else None
 
-    return Admin(actor, books.ledger, books.keys, books.changes, books.outbox, books.exposures)
+    return Admin(
+        actor,
+        teams=books.ledger,
+        keys=books.keys,
+        audit=books.changes,
+        callbacks=books.outbox,
+        exposures=books.exposures,
+        credits=books.ledger,
+    )

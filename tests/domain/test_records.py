@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from uuid import uuid4
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,14 @@ from gateway.domain import errors
 from gateway.domain.callback import RETRY_DELAYS_MS, SLOW_DELAYS_MS, TryResult, next_try_ms
 from gateway.domain.errors import InvalidRequest, Problem
 from gateway.domain.exposure import Exposure, resolved, with_attempt
-from gateway.domain.ledger import LedgerReport, TransferKind, Violation, resolution_id, transfer_id
+from gateway.domain.ledger import (
+    LedgerReport,
+    Transfer,
+    TransferKind,
+    Violation,
+    resolution_id,
+    transfer_id,
+)
 from gateway.domain.repeats import RETRY_PAUSE_MS, RETRY_TTL_MS, CallMark, EarlierCall
 from gateway.domain.request import GenerationRequest
 from gateway.domain.submission import Draft, PartlyRead
@@ -71,6 +79,13 @@ def test_a_task_has_one_id_per_transfer_and_one_for_its_resolution(one, other):
     ids = {transfer_id(one, kind) for kind in TransferKind} | {resolution_id(one)}
     assert len(ids) == len(TransferKind) + 1
     assert (resolution_id(one) == resolution_id(other)) == (one == other)
+
+
+def test_a_transfer_gains_what_the_balance_gains():
+    gains = {kind: Transfer(uuid4(), kind, "team", 5, 0).gain for kind in TransferKind}
+    assert gains == {
+        "grant": 5, "hold": 0, "capture": -5, "release": 0, "credit": 5, "debit": -5, "refund": 5,
+    }  # fmt: skip
 
 
 def test_a_report_with_a_violation_is_not_sound():

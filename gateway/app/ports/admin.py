@@ -10,7 +10,9 @@ from gateway.domain.access import ApiKey, KeyRules, Team
 from gateway.domain.administration import Ask, AuditEntry
 from gateway.domain.callback import CallbackLog
 from gateway.domain.exposure import Exposure
-from gateway.domain.money import MicroUsd
+from gateway.domain.ledger import Transfer
+from gateway.domain.money import MicroCredits, MicroUsd
+from gateway.domain.statement import Month, Statement
 from gateway.domain.task import Attempt
 
 T = TypeVar("T")
@@ -124,6 +126,36 @@ class ExposureAdmin(Protocol):
 
     async def resolve(self, attempt_id: str, cost: MicroUsd | None, ask: Ask) -> Attempt:
         """Book what one came to. Raises NotFound, InUse, InvalidRequest."""
+        ...
+
+
+class CreditAdmin(Protocol):
+    """Credits as finance sees them. Every change writes its audit row."""
+
+    async def grant(
+        self, team_id: str, amount: MicroCredits, reference: str | None, ask: Ask = ...
+    ) -> Transfer:
+        """Add credits. Raises NotFound, InvalidRequest."""
+        ...
+
+    async def adjust(
+        self, team_id: str, change: MicroCredits, reference: str, ask: Ask = ...
+    ) -> Transfer:
+        """Correct a balance up or down. Raises NotFound, InvalidRequest."""
+        ...
+
+    async def refund(
+        self, task_id: str, amount: MicroCredits | None, reference: str, ask: Ask = ...
+    ) -> Transfer:
+        """Give back what a task was charged, or a part. Raises NotFound, InvalidRequest."""
+        ...
+
+    async def credit_page(self, team_id: str, limit: int, cursor: str | None) -> Page[Transfer]:
+        """Give a team's grants, adjustments and refunds, newest first."""
+        ...
+
+    async def statement(self, team_id: str, month: Month) -> Statement:
+        """Give a team's statement. Raises NotFound."""
         ...
 
 

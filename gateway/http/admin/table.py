@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from gateway.http.admin import audit, callbacks, exposures, keys, teams, usage
+from gateway.http.admin import audit, callbacks, exposures, keys, money, teams, usage
 from gateway.http.admin.routes import AdminRoute
 
 ROUTES: tuple[AdminRoute, ...] = (
     *teams.ROUTES,
+    *money.ROUTES,
     *keys.ROUTES,
     *callbacks.ROUTES,
     *exposures.ROUTES,

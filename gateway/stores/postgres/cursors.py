@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from typing import Protocol
+from uuid import UUID
 
 from gateway.domain.errors import InvalidRequest, Problem
 from gateway.domain.money import MICRO_MAX
@@ -14,7 +15,7 @@ class Dated(Protocol):
     """What lists are made of: newest first, by creation time and id."""
 
     @property
-    def id(self) -> str:
+    def id(self) -> str | UUID:
         """Which one it is."""
         ...
 

@@ -137,7 +137,21 @@ transfers = Table(
         unique=True,
         postgresql_where=text("kind IN ('capture', 'release')"),
     ),
-    Index("transfers_grants", "team_id", "created_ms", postgresql_where=text("kind = 'grant'")),
+    Index(
+        "transfers_moving",
+        "team_id",
+        "created_ms",
+        postgresql_include=["kind", "amount"],
+        postgresql_where=text("kind NOT IN ('hold', 'release')"),
+    ),
+    Index("transfers_refunds", "task_id", postgresql_where=text("kind = 'refund'")),
+    Index(
+        "transfers_credits",
+        "team_id",
+        text("created_ms DESC"),
+        text("id DESC"),
+        postgresql_where=text("kind IN ('grant', 'credit', 'debit', 'refund')"),
+    ),
 )
 
 tasks = Table(

@@ -69,11 +69,29 @@ RULES = {
         LEFT JOIN usage u ON u.task_id = t.id
         WHERE {_ENDED} AND (u.task_id IS NULL OR t.charged <> coalesce(r.amount, 0))
     """,
+    "refunds_stay_within_the_charge": """
+        SELECT f.task_id AS subject, format('refunded %s of %s', f.amount,
+            coalesce(r.amount, 0)) AS detail
+        FROM (SELECT task_id, team_id, sum(amount) AS amount FROM transfers
+            WHERE kind = 'refund' GROUP BY task_id, team_id) f
+        LEFT JOIN transfers r ON r.task_id = f.task_id AND r.team_id = f.team_id
+            AND r.kind = 'capture'
+        WHERE f.amount > coalesce(r.amount, 0)
+    """,
     "usage_is_captured": """
         SELECT u.task_id AS subject, format('usage says %s, captured %s', u.charged,
             coalesce(r.amount, 0)) AS detail
         FROM usage u LEFT JOIN transfers r ON r.task_id = u.task_id AND r.kind = 'capture'
         WHERE u.charged <> coalesce(r.amount, 0)
+    """,
+    "days_are_the_usage": """
+        SELECT team_id || ' ' || day_ms AS subject, format('usage says %s in %s tasks, '
+            'the day %s in %s', u.charged, u.tasks, d.charged, d.tasks) AS detail
+        FROM (SELECT team_id, finished_ms - finished_ms % 86400000 AS day_ms, count(*) AS tasks,
+                sum(charged) AS charged FROM usage GROUP BY 1, 2) u
+        FULL JOIN (SELECT team_id, day_ms, sum(tasks) AS tasks, sum(charged) AS charged
+            FROM usage_days GROUP BY 1, 2) d USING (team_id, day_ms)
+        WHERE (u.charged, u.tasks) IS DISTINCT FROM (d.charged, d.tasks)
     """,
 }
 

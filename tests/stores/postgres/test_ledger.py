@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 
 import asyncpg
 import pytest
@@ -98,7 +99,7 @@ async def test_every_grant_is_a_transfer_of_its_own(ledger):
     team = await ledger.create_team("granted")
     first = await ledger.grant(team.id, 5 * CREDIT, "invoice 7")
     second = await ledger.grant(team.id, 5 * CREDIT, "invoice 7")
-    assert {first, second} == set(await ledger.grants_of(team.id))
+    assert {first, second} == set((await ledger.credit_page(team.id, 10, None)).items)
     assert (await ledger.team(team.id)).balance == 10 * CREDIT
 
 
@@ -123,16 +124,19 @@ async def test_an_unknown_team_is_granted_nothing(ledger):
 async def test_a_grant_whose_answer_is_lost_counts_once(
     ledger, database, team, monkeypatch, commits
 ):
-    write, cuts = database.write, iter([True])
+    transaction, cuts = database.transaction, iter([True])
 
-    async def cut_off(statement, *arguments):
+    @asynccontextmanager
+    async def cut_off():
         lost = next(cuts, False)
-        rows = [] if lost and not commits else await write(statement, *arguments)
+        if lost and not commits:
+            raise ConnectionLost("cut")
+        async with transaction() as connection:
+            yield connection
         if lost:
             raise ConnectionLost("cut")
-        return rows
 
-    monkeypatch.setattr(database, "write", cut_off)
+    monkeypatch.setattr(database, "transaction", cut_off)
     await ledger.grant(team.id, CREDIT, None)
     assert (await ledger.team(team.id)).balance == 11 * CREDIT
 

@@ -7,9 +7,10 @@ from uuid import uuid4
 import pytest
 
 from gateway.domain.ledger import TransferKind, resolution_id, transfer_id
-from tests.stores.postgres.building import CREDIT, accepted, delivered, failed
+from tests.stores.postgres.building import CREDIT, START_MS, accepted, delivered, failed
 from tests.stores.postgres.conftest import EMPTY
 
+DAY_MS = 86_400_000
 UNIQUE = """
 CREATE UNIQUE INDEX IF NOT EXISTS transfers_one_resolution_per_hold ON transfers (hold_id)
 WHERE kind IN ('capture', 'release')
@@ -127,8 +128,16 @@ async def test_an_empty_database_is_sound(ledger):
         ("DELETE FROM tasks WHERE id = 'done'", set()),
         ("UPDATE tasks SET hold = hold + 1 WHERE id = 'running'", {"task_has_its_hold"}),
         ("UPDATE tasks SET charged = 7 WHERE id = 'done'", {"ended_task_has_its_usage"}),
-        ("UPDATE usage SET charged = 7 WHERE task_id = 'failed'", {"usage_is_captured"}),
-        ("DELETE FROM usage WHERE task_id = 'done'", {"ended_task_has_its_usage"}),
+        (
+            "UPDATE usage SET charged = 7 WHERE task_id = 'failed'",
+            {"usage_is_captured", "days_are_the_usage"},
+        ),
+        (
+            "DELETE FROM usage WHERE task_id = 'done'",
+            {"ended_task_has_its_usage", "days_are_the_usage"},
+        ),
+        ("UPDATE usage_days SET charged = charged + 1 WHERE tasks > 0", {"days_are_the_usage"}),
+        ("DELETE FROM usage_days", {"days_are_the_usage"}),
     ],
 )
 async def test_each_kind_of_corruption_is_found(database, ledger, books, corruption, found):
@@ -151,4 +160,5 @@ async def test_every_violation_is_listed(database, ledger, books):
     assert [(v.rule, v.subject) for v in report.violations] == [
         ("usage_is_captured", "done"),
         ("usage_is_captured", "failed"),
+        ("days_are_the_usage", f"{books.team_id} {START_MS // DAY_MS * DAY_MS}"),
     ]
