@@ -98,12 +98,9 @@ class SecretRotation:
 
     async def _batch(self, place: Place, after: str) -> tuple[list[str], list[str]]:
         """Seal a batch anew; gives the names of its rows, and of those that do not open."""
-        failed = []
         async with self._db.transaction() as connection:
             rows = await connection.fetch(place.batch, self._vault.mark, after, BATCH)
-            for row in rows:
-                if not await self._reseal(connection, place, row):
-                    failed.append(row["name"])
+            failed = [row["name"] for row in rows if not await self._reseal(connection, place, row)]
         return [row["name"] for row in rows], failed
 
     async def _reseal(self, connection: Any, place: Place, row: Any) -> bool:
