@@ -115,6 +115,10 @@ class Settings(BaseSettings):
     """The base of the links we hand out; None: the host and port we listen on."""
     sync_wait_seconds: int = Field(default=290, ge=1, le=3600)
     task_ttl_hours: int = Field(default=24, ge=1, le=24 * 365)
+    keep_tasks_days: int | None = Field(default=None, ge=4, le=36500)
+    """How long ended tasks are kept; None: for ever. Callbacks are tried for three days."""
+    keep_payloads_days: int | None = Field(default=None, ge=1, le=36500)
+    """How long the requests of ended tasks (prompts, picture links) are kept; None: for ever."""
     asset_store: Annotated[str, AfterValidator(_asset_store)] = "off"
     """`off`, `file:DIR` or `s3://bucket/prefix`."""
     callback_allowed_hosts: HostPorts = frozenset()

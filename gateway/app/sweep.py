@@ -1,4 +1,4 @@
-"""The sweeper: what Postgres knows to be unfinished becomes due again; expired pictures go."""
+"""The sweeper: what Postgres knows to be unfinished becomes due again; what is too old goes."""
 
 from __future__ import annotations
 
@@ -19,6 +19,15 @@ PAGE = 1_000
 INTENT_GRACE_MS = 10_000
 EXPIRE_MAX = 200
 KEYS_MAX = 5_000
+FORGET_MAX = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long ended tasks, and the requests they were made of, are kept; None: for ever."""
+
+    tasks_ms: int | None = None
+    payloads_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +43,7 @@ class Sweep:
     repeats: Repeats
     clock: Clock
     alone: Callable[[], AbstractAsyncContextManager[bool]]
+    retention: Retention = Retention()
 
     async def run(self) -> int:
         """Index every unfinished task that is missing; gives how many were added."""
@@ -53,15 +63,24 @@ class Sweep:
         return added
 
     async def expire(self) -> int:
-        """Delete expired pictures of our own and old Idempotency-Keys, a batch at a time.
+        """Delete expired pictures of our own, old Idempotency-Keys, and what the retention says.
 
-        Gives how many.
+        Of each one batch at a time; gives how many.
         """
         async with self.alone() as mine:
             if not mine:
                 return 0
             keys = await self.repeats.forget(KEYS_MAX)
-            return keys + await self.assets.expire(EXPIRE_MAX)
+            return keys + await self.assets.expire(EXPIRE_MAX) + await self._forget()
+
+    async def _forget(self) -> int:
+        """Forget ended tasks, and strip others of their requests; the ledger keeps everything."""
+        now_ms, gone = self.clock.now_ms(), 0
+        if (tasks_ms := self.retention.tasks_ms) is not None:
+            gone += await self.tasks.forget(now_ms - tasks_ms, FORGET_MAX)
+        if (payloads_ms := self.retention.payloads_ms) is not None:
+            gone += await self.tasks.strip(now_ms - payloads_ms, FORGET_MAX)
+        return gone
 
     async def _index(self, page: Sequence[Task]) -> int:
         now_ms = self.clock.now_ms()

@@ -25,7 +25,7 @@ from gateway.app.reconcile import Reconcile
 from gateway.app.repeats import Recall
 from gateway.app.results import ResultKeeper
 from gateway.app.submit import Submit
-from gateway.app.sweep import Sweep
+from gateway.app.sweep import Retention, Sweep
 from gateway.app.visit import Tools
 from gateway.callbacks.dispatcher import Dispatcher
 from gateway.callbacks.sender import HttpCallbackSender
@@ -240,6 +240,7 @@ def _gateway(parts: _Parts, stack: AsyncExitStack) -> Gateway:
             parts.repeats,
             parts.clock,
             lambda: parts.books.database.exclusively("sweep"),
+            _retention(parts.settings),
         ),
         dispatcher=dispatcher,
         reconcile=Reconcile(
@@ -255,6 +256,13 @@ def _gateway(parts: _Parts, stack: AsyncExitStack) -> Gateway:
             lambda: parts.books.database.exclusively("proof"),
         ),
     )
+
+
+def _retention(settings: Settings) -> Retention:
+    def ms(days: int | None) -> int | None:
+        return None if days is None else days * 24 * HOUR_MS
+
+    return Retention(ms(settings.keep_tasks_days), ms(settings.keep_payloads_days))
 
 
 def _advance(parts: _Parts, dispatcher: Dispatcher) -> Advance:

@@ -118,6 +118,14 @@ class TaskStore(Protocol):
         """Give non-terminal tasks with an id greater than ``after_id``, in id order."""
         ...
 
+    async def forget(self, before_ms: int, limit: int) -> int:
+        """Delete at most ``limit`` tasks that ended before a time; gives how many."""
+        ...
+
+    async def strip(self, before_ms: int, limit: int) -> int:
+        """Empty the requests of at most ``limit`` such tasks; gives how many."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class LedgerCheck:

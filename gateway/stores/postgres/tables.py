@@ -176,6 +176,11 @@ tasks = Table(
     Index("tasks_unfinished", "id", postgresql_where=text("status IN ('pending', 'processing')")),
     Index("tasks_by_team", "team_id", text("created_ms DESC")),
     Index("tasks_finished", "finished_ms", postgresql_where=text("finished_ms IS NOT NULL")),
+    Index(
+        "tasks_with_payload",
+        "finished_ms",
+        postgresql_where=text("finished_ms IS NOT NULL AND octet_length(request) > 0"),
+    ),
 )
 
 attempts = Table(

@@ -212,3 +212,11 @@ WITH ended AS MATERIALIZED (
 )
 DELETE FROM tasks t USING ended WHERE t.id = ended.id RETURNING t.id
 """
+
+# Empties the requests of tasks that ended long ago; what became of them stays.
+STRIP = """
+UPDATE tasks SET request = '' WHERE id IN (
+    SELECT id FROM tasks WHERE finished_ms < $1 AND octet_length(request) > 0
+    ORDER BY finished_ms LIMIT $2 FOR UPDATE SKIP LOCKED
+) RETURNING id
+"""

@@ -269,6 +269,13 @@ class PostgresTasks:
         """
         return len(await self._db.write(sql.FORGET, before_ms, limit))
 
+    async def strip(self, before_ms: int, limit: int) -> int:
+        """Empty the requests of at most ``limit`` tasks that ended before a time; gives how many.
+
+        Only unfinished tasks are read by their request.
+        """
+        return len(await self._db.write(sql.STRIP, before_ms, limit))
+
 
 class _Short(InsufficientCredits):
     """What a team has is less than an item needs; ``available`` is what it has."""
