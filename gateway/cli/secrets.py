@@ -26,8 +26,7 @@ async def _rotate(*, quiet: bool) -> dict[str, Any]:
 
     async with books() as opened:
         rotation = opened.rotation
-        with typer.progressbar(
-            length=await rotation.pending(), label="Sealing", hidden=quiet
-        ) as bar:
+        length = await rotation.pending()
+        with typer.progressbar(length=length, label="Sealing", hidden=quiet) as bar:
             done = await rotation.rotate(COMMAND_LINE, bar.update)
     return {"resealed": done.resealed, "unopenable": list(done.unopenable)}
