@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -222,7 +222,8 @@ class Site:
     @asynccontextmanager
     async def books(self) -> AsyncIterator[Books]:
         """Open the stores in Postgres, as a command does."""
-        settings = Settings(data_dir=self.folder)
+        secret_key = self.environment.get("GATEWAY_SECRET_KEY")
+        settings = Settings(data_dir=self.folder, secret_key=secret_key)
         async with open_books(settings, self.postgres.url) as opened:
             yield opened
 
@@ -258,6 +259,7 @@ async def running_site(
     credits: int = 100_000,
     work_ms: tuple[int, int] = (30, 60),
     configuration: str = CONFIGURATION,
+    variables: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Site]:
     """Run a site until the block ends; its processes drain then."""
     (folder / "points").mkdir()
@@ -275,6 +277,7 @@ async def running_site(
         environment = _environment(folder, postgres, valkey)
         environment["GATEWAY_CALLBACK_ALLOWED_HOSTS"] = f"localhost:{heard.port}"
         environment["GATEWAY_CALLBACK_CA_FILE"] = str(ca.ca_file)
+        environment |= variables or {}
         site = Site(folder, port, postgres, valkey, simulator, heard, environment, client)
         async with site.books() as books:
             team = await books.ledger.create_team("crash")

@@ -1,0 +1,156 @@
+"""Secrets planted everywhere one is taken, and looked for everywhere one could come out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gateway.embedded import EmbeddedPostgres, EmbeddedValkey
+from gateway.embedded.programs import binary
+from gateway.simulator import Script
+from tests.crash.site import Site, running_site
+from tests.support.stack import CONFIGURATION, MODEL
+
+KINDS = ("cheap", "dear", "openai")
+VENDOR_KEYS = {f"key-of-{name}": f"canaryvendor{name}0123456789abcdef" for name in KINDS}
+SECRET_KEY = "canary-secret-key-that-is-long-enough-for-it"
+ADMIN_KEY = "canary-admin-key-0123456789"
+STRANGER = "sk-igw-canarystranger0123456789abcdefghijkl"
+TOKENS = {
+    "callback query": "canarycallbacktoken",
+    "callback user": "canarycallbackuser",
+    "image query": "canaryimagesignature",
+    "idempotency key": "canaryidempotencykey",
+    "cookie": "canarycookievalue",
+    "prompt": "canarypromptwords",
+}
+
+
+@dataclass
+class Seen:
+    """What came out, by where."""
+
+    texts: dict[str, str] = field(default_factory=dict)
+
+    def assert_free_of(self, secrets: dict[str, str], *, but: str = "") -> None:
+        found = [
+            (what, where)
+            for what, secret in secrets.items()
+            for where, text in self.texts.items()
+            if (secret in text or secret.encode().hex() in text) and where != but
+        ]
+        assert found == []
+
+
+async def everything(site: Site, seen: Seen) -> None:
+    """Succeed, fail and be refused, in every way that has a secret at hand."""
+    key = {"authorization": f"Bearer {site.key}", "cookie": f"s={TOKENS['cookie']}"}
+    hook = f"{site.callback_url}?token={TOKENS['callback query']}"
+    body = {"model": MODEL, "prompt": f"a kite {TOKENS['prompt']}", "callback_url": hook}
+    site.simulator.script("evolink", Script(error="server_error", times=1))
+    site.simulator.script("evolink", Script(error="bad_key", times=1))
+    for number in range(4):
+        headers = {"idempotency-key": f"{TOKENS['idempotency key']}{number}"}
+        await site.generate(body, **headers)
+    refused = [
+        ("POST", {**body, "n": 99}, key),
+        ("POST", {**body, "callback_url": f"https://{TOKENS['callback user']}@localhost/x"}, key),
+        ("POST", {**body, "image": f"https://localhost/a.png?sig={TOKENS['image query']}"}, key),
+        ("POST", {**body, "model": "nothing"}, key),
+        ("POST", body, {"authorization": f"Bearer {STRANGER}"}),
+        ("POST", "not an object", key),
+        ("PUT", body, key),
+    ]
+    for number, (method, sent, headers) in enumerate(refused):
+        answer = await site.client.request(
+            method, "/v1/images/generations", json=sent, headers=headers
+        )
+        assert 400 <= answer.status_code < 500, answer.text
+        seen.texts[f"error {number}"] = answer.text
+    for headers in ({}, {"authorization": f"Bearer {ADMIN_KEY[:-1]}"}):
+        wrong = await site.client.get("/admin/v1/teams", headers=headers)
+        seen.texts["admin error"] = seen.texts.get("admin error", "") + wrong.text
+
+
+async def asked(site: Site, *words: str) -> str:
+    """Give what a command prints."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway", *words),
+        env=site.environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    return output.decode()
+
+
+async def ended(site: Site) -> None:
+    async with asyncio.timeout(60), site.books() as books:
+        while True:
+            tasks = [await books.tasks.get(task_id) for task_id in site.tasks.values()]
+            if all(task is not None and task.status.is_terminal for task in tasks):
+                return
+            await asyncio.sleep(0.2)
+
+
+def dump_of(postgres: EmbeddedPostgres) -> str:
+    """Give the whole database as text, columns of bytes as hexadecimal digits."""
+    command = [str(binary("pg_dump")), "--dbname", postgres.url]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+async def test_no_secret_comes_out_anywhere(
+    tmp_path: Path, own_postgres: EmbeddedPostgres, own_valkey: EmbeddedValkey
+) -> None:
+    configuration = CONFIGURATION
+    for plain, canary in VENDOR_KEYS.items():
+        configuration = configuration.replace(plain, canary)
+    variables = {
+        "GATEWAY_SECRET_KEY": SECRET_KEY,
+        "GATEWAY_ADMIN_KEY": ADMIN_KEY,
+        "GATEWAY_LOG_FORMAT": "json",
+    }
+    seen, secrets = Seen(), dict(VENDOR_KEYS)
+    async with running_site(
+        tmp_path, own_postgres, own_valkey, configuration=configuration, variables=variables
+    ) as site:
+        async with site.books() as books:
+            team = await books.ledger.team(site.team_id)
+        assert team is not None
+        secrets |= {"webhook secret": team.webhook_secret, "key": site.key}
+        secrets |= {"secret key": SECRET_KEY, "admin key": ADMIN_KEY, "stranger": STRANGER}
+        await everything(site, seen)
+        await site.restart_postgres()
+        await site.kill("worker")
+        await ended(site)
+        admin = {"authorization": f"Bearer {ADMIN_KEY}"}
+        for path in ("/metrics", "/readyz", "/openapi.json", "/admin/v1/audit", "/admin/v1/keys"):
+            answer: httpx.Response = await site.client.get(path, headers=admin)
+            assert answer.status_code == 200, answer.text
+            seen.texts[path] = answer.text
+        for words in (("doctor", "--json"), ("upstream", "list"), ("catalog", "check")):
+            seen.texts[" ".join(words)] = await asked(site, *words)
+        seen.texts["pg_dump"] = await asyncio.to_thread(dump_of, own_postgres)
+    for role in ("api", "worker"):
+        log = (site.folder / f"{role}.log").read_text()
+        assert any(json.loads(line).get("event") for line in log.splitlines() if line[:1] == "{")
+        seen.texts[f"{role} log"] = log
+    assert "CREATE TABLE" in seen.texts["pg_dump"]
+    seen.assert_free_of(secrets)
+    # What a caller sends with a task is kept with the task, and comes out nowhere else.
+    seen.assert_free_of(TOKENS, but="pg_dump")
+
+
+def test_a_secret_that_comes_out_is_noticed() -> None:
+    seen = Seen({"log": "…canary…", "pg_dump": "\\x" + b"canary".hex()})
+    for where in seen.texts:
+        only = Seen({where: seen.texts[where]})
+        with pytest.raises(AssertionError):
+            only.assert_free_of({"key": "canary"})
