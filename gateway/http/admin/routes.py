@@ -40,7 +40,8 @@ class AdminCall:
 
     def page(self) -> tuple[int, str | None]:
         """Give ``limit`` and ``cursor`` of a list call."""
-        text = self.query.text("limit") or "50"
+        sent = self.query.text("limit")
+        text = "50" if sent is None else sent
         if not (text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= LIMIT_MAX):
             legal = f"1 to {LIMIT_MAX}"
             raise InvalidRequest(Problem("limit", "limit is not valid.", legal=legal))
