@@ -72,7 +72,7 @@ ROUTES = (
         at_root=False,
         images_allowed=True,
         request_content_types=("multipart/form-data",),
-        error_statuses=(400, 401, 404, 413),
+        error_statuses=(401, 404, 413),
     ),
     Route(
         "GET",

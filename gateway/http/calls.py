@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from urllib.parse import parse_qsl
 
@@ -18,6 +19,8 @@ BODY_MAX_WITH_IMAGES = 45 * MIB
 FILES_MAX = 32
 FIELDS_MAX = 64
 INCOMPLETE = "incomplete_body"
+BODY_WITHIN_S = 60.0
+"""How long a caller may take to send its body: 45 MiB at 6 Mbit/s."""
 
 
 def call_head(scope: Scope, public_url: str | None) -> Call:
@@ -48,11 +51,21 @@ def _address(scope: Scope, headers: Mapping[str, str]) -> str:
 async def read_body(receive: Receive, declared: str, route: Route) -> bytes:
     """Read the body, at most the route's cap; ``declared`` is its content-length, if any.
 
-    Raises BodyTooLarge as soon as the declared or the received length passes the cap.
+    Raises BodyTooLarge as soon as the declared or the received length passes the cap, and
+    InvalidRequest when it is not complete in time.
     """
     cap = BODY_MAX_WITH_IMAGES if route.images_allowed else BODY_MAX
     if declared.isdigit() and int(declared) > cap:
         raise _too_large(cap)
+    try:
+        async with asyncio.timeout(BODY_WITHIN_S):
+            return await _received(receive, cap)
+    except TimeoutError:
+        message = f"The body was not complete within {BODY_WITHIN_S:.0f} s."
+        raise InvalidRequest(Problem("", message, INCOMPLETE)) from None
+
+
+async def _received(receive: Receive, cap: int) -> bytes:
     parts: list[bytes] = []
     size = 0
     more = True

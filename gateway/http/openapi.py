@@ -78,7 +78,9 @@ def _responses(entry: Mounted) -> dict[str, Any]:
     responses: dict[str, Any] = {
         "200": {"description": "Done.", "content": {"application/json": ok}}
     }
-    for status in entry.route.error_statuses:
+    # Whatever a create call is, its Idempotency-Key may be wrong.
+    wrong_key = (400,) if entry.route.operation is Operation.CREATE else ()
+    for status in sorted({*entry.route.error_statuses, *wrong_key}):
         responses[str(status)] = {
             "description": HTTPStatus(status).phrase,
             "content": {"application/json": _ERROR},
