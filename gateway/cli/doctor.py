@@ -52,6 +52,7 @@ async def examine(*, quick: bool) -> list[Finding]:
         if not quick:
             findings = [_machine(), *findings]
             findings.append(await _check("schema", lambda: _schema(addresses.database)))
+            findings.append(_secret_key(settings))
             findings.append(_catalogue(settings))
             findings.append(await _check("ledger", lambda: _ledger(settings, addresses.database)))
     return findings
@@ -112,6 +113,16 @@ async def _schema(url: str) -> str:
     if not version.is_current:
         raise Unavailable(f"schema {version.revision or 'missing'}; run `gateway migrate`")
     return f"revision {version.revision}"
+
+
+def _secret_key(settings: Settings) -> Finding:
+    """Only a database of one's own makes it production; the embedded one is a trial."""
+    if settings.secret_key is not None:
+        return _finding("secret key", ok=True, detail="set")
+    if settings.database_url is None:
+        return _finding("secret key", ok=True, detail="kept in the embedded database")
+    detail = "warning: GATEWAY_SECRET_KEY is not set, what opens the database's secrets lies in it"
+    return _finding("secret key", ok=True, detail=detail)
 
 
 def _catalogue(settings: Settings) -> Finding:

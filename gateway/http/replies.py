@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from gateway.app.dialect import Dialect, Reply, View
 from gateway.domain.errors import GatewayError, StoreUnavailable
+from gateway.http.calls import INCOMPLETE
 
 
 def _hook(value: object) -> object:
@@ -41,6 +42,9 @@ def error_response(dialect: Dialect, error: GatewayError, view: View) -> Respons
     headers: dict[str, str] = {}
     if error.retry_after_s is not None:
         headers["retry-after"] = str(max(1, round(error.retry_after_s)))
+    if error.code == INCOMPLETE:
+        # What is still to come of the body would hold the connection.
+        headers["connection"] = "close"
     if isinstance(error, StoreUnavailable) and not error.outcome_known:
         # The task may have been accepted; a blind repeat could buy it twice.
         headers["x-should-retry"] = "false"

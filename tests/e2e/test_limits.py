@@ -50,8 +50,9 @@ async def test_a_body_that_does_not_come_is_not_waited_for(
     )
     writer.write(head.encode() + sent)
     async with asyncio.timeout(5):
-        answer = await reader.readuntil(b"incomplete_body")
+        answer = await reader.read()
     assert answer.startswith(b"HTTP/1.1 400")
+    assert b"incomplete_body" in answer
     writer.close()
 
 
