@@ -15,6 +15,7 @@ from gateway.app.ports import (
     HealthBoard,
     ImageFetcher,
     ImageInspector,
+    KeyLimits,
     LiveTasks,
     NewTask,
     TaskStore,
@@ -29,10 +30,12 @@ from gateway.domain.errors import (
     ModelNotFound,
     NoHealthyUpstream,
     Problem,
+    RateLimited,
     RepeatedCall,
     TaskIdTaken,
     Unavailable,
 )
+from gateway.domain.limits import Taken, Verdict
 from gateway.domain.model import Catalog, Model
 from gateway.domain.pricing import Price, price_of
 from gateway.domain.repeats import CallMark
@@ -64,6 +67,7 @@ class Admission:
 
     task: Task
     repeated: bool = False
+    verdicts: tuple[Verdict, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,7 @@ class Submit:
     live: LiveTasks
     health: HealthBoard
     budgets: Budgets
+    limits: KeyLimits
     inspector: ImageInspector
     fetcher: ImageFetcher
     clock: Clock
@@ -176,9 +181,13 @@ class Submit:
         plan = await self.plan(draft)
         now_ms = self.clock.now_ms()
         reached(CrashPoint.ACCEPT_PLANNED)
+        taken = await self._taken(principal, plan.request.n, draft)
         try:
             task = await self._accepted(principal, dialect, draft, plan, now_ms, mark)
-        except (InsufficientCredits, RepeatedCall):
+        except BaseException as error:
+            await self.limits.give_back(principal.key_id, taken)
+            if not isinstance(error, InsufficientCredits | RepeatedCall):
+                raise
             # The same call may have been accepted meanwhile, and taken the last credits.
             if mark is None or mark.key is None:
                 raise
@@ -193,7 +202,24 @@ class Submit:
             # Postgres has it; the sweeper indexes it when Valkey is back.
             log.warning("enqueue_failed", task_id=task.id)
         reached(CrashPoint.ACCEPT_ENQUEUED)
-        return Admission(task)
+        return Admission(task, verdicts=taken.verdicts)
+
+    async def _taken(self, principal: Principal, images: int, draft: Draft) -> Taken:
+        """Take a call from its key's limits. Raises RateLimited, InvalidRequest; nothing taken."""
+        limits = principal.rules.limits(images)
+        for limit in limits:
+            if limit.amount > limit.allowed:
+                name = draft.field_names.get("n", "n")
+                message = f"This key may ask for at most {limit.allowed} pictures a minute."
+                raise InvalidRequest(Problem(name, message, legal=f"1 to {limit.allowed}"))
+        taken = await self.limits.take(principal.key_id, limits)
+        if not (refusals := taken.refusals):
+            return taken
+        words = " and ".join(f"{one.allowed} {one.name} a minute" for one in refusals)
+        left = ", ".join(f"{one.remaining} {one.name}" for one in refusals)
+        wait_s = max(one.retry_ms for one in refusals) / 1000
+        message = f"This key is limited to {words}; now {left} are left. Retry in {wait_s:.1f} s."
+        raise RateLimited(message, wait_s, taken.verdicts)
 
     async def _accepted(
         self,

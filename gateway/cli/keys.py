@@ -17,7 +17,7 @@ KeyId = Annotated[str, typer.Argument(help="The key's id, as `key list` shows it
 
 
 @key.command("create")
-def create(
+def create(  # noqa: PLR0913, PLR0917 - typer makes an option of every parameter
     team: Annotated[str, typer.Option("--team", help="The team that pays.")],
     name: Annotated[str, typer.Option("--name", help="What the key is for.")] = "",
     mode: Annotated[
@@ -29,18 +29,50 @@ def create(
     network: Annotated[
         list[str] | None, typer.Option("--network", help="CIDR callers come from; repeatable.")
     ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", help="A model it may use; repeatable.")
+    ] = None,
+    requests_per_minute: Annotated[
+        int | None, typer.Option("--requests-per-minute", min=1, help="Calls within a minute.")
+    ] = None,
+    images_per_minute: Annotated[
+        int | None, typer.Option("--images-per-minute", min=1, help="Pictures within a minute.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Create a key. Its text is shown once and never again."""
     from gateway.domain.access import KeyRules
 
     rules = KeyRules(
-        scopes=tuple(scope) if scope else None, networks=tuple(network) if network else None
+        scopes=tuple(scope) if scope else None,
+        networks=tuple(network) if network else None,
+        models=_canonical(model, as_json=as_json) if model else None,
+        requests_per_minute=requests_per_minute,
+        images_per_minute=images_per_minute,
     )
     made = run(_create(team, name, mode, rules), as_json=as_json)
     if made is None:
         fail(f"there is no team {team!r}", as_json=as_json)
     show(made, as_json=as_json)
+
+
+def _canonical(names: list[str], *, as_json: bool) -> tuple[str, ...]:
+    """Give the models behind names and aliases of the configured catalogue."""
+    import os
+
+    from gateway import catalog as catalogue
+    from gateway.cli.files import config_in_use
+    from gateway.domain.errors import ConfigError
+    from gateway.settings import SettingsError, load_settings
+
+    try:
+        aliases = catalogue.load(config_in_use(load_settings()), os.environ).aliases
+    except (ConfigError, SettingsError) as error:
+        fail(str(error), as_json=as_json)
+    for name in names:
+        if name not in aliases:
+            fail(f"--model: there is no model {name!r}; see `catalog check`", as_json=as_json)
+    return tuple(dict.fromkeys(aliases[name] for name in names))
 
 
 async def _create(team: str, name: str, mode: str, rules: KeyRules) -> dict[str, Any] | None:

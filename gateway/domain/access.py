@@ -7,15 +7,20 @@ from dataclasses import dataclass, fields
 from ipaddress import ip_address, ip_network
 
 from gateway.domain.errors import Problem
+from gateway.domain.limits import Limit
 from gateway.domain.money import MicroCredits
 
 SCOPES = ("generate", "read", "usage")
 LIST_MAX = 100
+LIMITS = ("requests_per_minute", "images_per_minute")
+LIMIT_MAX = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class KeyRules:
     """What a key may do; None allows everything.
+
+    The limits count what all processes accept within any sixty seconds.
 
     ``models`` are canonical ids, ``upstreams`` names of upstreams or adapters, ``networks``
     CIDR ranges callers must come from.
@@ -25,6 +30,8 @@ class KeyRules:
     models: tuple[str, ...] | None = None
     upstreams: tuple[str, ...] | None = None
     networks: tuple[str, ...] | None = None
+    requests_per_minute: int | None = None
+    images_per_minute: int | None = None
 
     def problems(self) -> Iterator[Problem]:
         """Give everything that is wrong with these rules, by field."""
@@ -33,6 +40,11 @@ class KeyRules:
             if texts is not None and not 1 <= len(texts) <= LIST_MAX:
                 legal = f"1 to {LIST_MAX} entries, or null for no rule"
                 yield Problem(name, f"{name} has {len(texts)} entries.", legal=legal)
+        for name in LIMITS:
+            most = getattr(self, name)
+            if most is not None and not 1 <= most <= LIMIT_MAX:
+                legal = f"1 to {LIMIT_MAX}, or null for no limit"
+                yield Problem(name, f"{name} is not valid.", legal=legal)
         for scope in self.scopes or ():
             if scope not in SCOPES:
                 yield Problem("scopes", f"{scope!r} is no scope.", legal=", ".join(SCOPES))
@@ -40,6 +52,14 @@ class KeyRules:
             if not _is_network(network):
                 message = f"{network!r} is no network."
                 yield Problem("networks", message, legal="CIDR such as 10.0.0.0/8")
+
+    def limits(self, images: int) -> tuple[Limit, ...]:
+        """Give the limits of a call that asks for so many pictures."""
+        asked = (
+            ("requests", self.requests_per_minute, 1),
+            ("images", self.images_per_minute, images),
+        )
+        return tuple(Limit(name, most, amount) for name, most, amount in asked if most is not None)
 
     def admits_scope(self, scope: str) -> bool:
         """Whether calls of this kind are allowed."""

@@ -39,6 +39,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
+from gateway.domain.limits import Verdict
 from gateway.domain.repeats import EarlierCall
 
 
@@ -217,10 +218,11 @@ class RateLimited(CallerError):
     type = "rate_limit_error"
     code = "rate_limited"
 
-    def __init__(self, message: str, retry_after_s: float) -> None:
-        """Take the sentence and the seconds after which a retry can pass."""
+    def __init__(self, message: str, wait_s: float, verdicts: tuple[Verdict, ...] = ()) -> None:
+        """Take the sentence, the seconds after which a retry can pass, and what limits say."""
         super().__init__(message)
-        self.retry_after_s = retry_after_s
+        self.retry_after_s = wait_s
+        self.verdicts = verdicts
 
 
 class Unavailable(GatewayError):

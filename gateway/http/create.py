@@ -20,7 +20,7 @@ from gateway.domain.task import Task, TaskStatus
 from gateway.http import waiting
 from gateway.http.exchange import Exchange, read_draft
 from gateway.http.repeats import key_of, mark_of, should_retry
-from gateway.http.replies import encode, error_response, to_response
+from gateway.http.replies import encode, error_response, limit_headers, to_response
 from gateway.http.rules import narrowed
 from gateway.http.uploads import with_uploads
 
@@ -47,6 +47,7 @@ async def create(exchange: Exchange) -> Response:
     headers = {"x-task-id": task.id}
     if admission.repeated and key is not None:
         headers["idempotent-replayed"] = "true"
+    headers |= limit_headers(admission.verdicts)
     if task.ignored:
         headers["x-ignored-params"] = ", ".join(task.ignored)
     wait = wait_for(

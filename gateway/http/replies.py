@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from starlette.responses import Response
 
 from gateway.app.dialect import Dialect, Reply, View
-from gateway.domain.errors import GatewayError, StoreUnavailable
+from gateway.domain.errors import GatewayError, RateLimited, StoreUnavailable
+from gateway.domain.limits import Verdict
 from gateway.http.calls import INCOMPLETE
 
 
@@ -36,6 +37,19 @@ def to_response(reply: Reply, extra: Mapping[str, str] | None = None) -> Respons
     return Response(content, reply.status, headers)
 
 
+def limit_headers(verdicts: Sequence[Verdict]) -> dict[str, str]:
+    """Give the ``RateLimit-*`` headers: every limit, and the figures of the tightest one."""
+    if not verdicts:
+        return {}
+    tightest = min(verdicts, key=lambda one: (one.retry_ms == 0, one.remaining / one.allowed))
+    return {
+        "ratelimit-policy": ", ".join(f'"{one.name}";q={one.allowed};w=60' for one in verdicts),
+        "ratelimit-limit": str(tightest.allowed),
+        "ratelimit-remaining": str(tightest.remaining),
+        "ratelimit-reset": str(-(-(tightest.retry_ms or tightest.reset_ms) // 1000)),
+    }
+
+
 def error_response(dialect: Dialect, error: GatewayError, view: View) -> Response:
     """Give an error in a dialect's shape, with the headers every client can rely on."""
     reply = dialect.render_error(error, view)
@@ -45,6 +59,8 @@ def error_response(dialect: Dialect, error: GatewayError, view: View) -> Respons
     if error.code == INCOMPLETE:
         # What is still to come of the body would hold the connection.
         headers["connection"] = "close"
+    if isinstance(error, RateLimited):
+        headers |= limit_headers(error.verdicts)
     if isinstance(error, StoreUnavailable) and not error.outcome_known:
         # The task may have been accepted; a blind repeat could buy it twice.
         headers["x-should-retry"] = "false"

@@ -52,6 +52,7 @@ from gateway.stores.postgres.usage import PostgresUsage
 from gateway.stores.valkey.budgets import UpstreamLimits, ValkeyBudgets
 from gateway.stores.valkey.connection import Valkey
 from gateway.stores.valkey.health import ValkeyHealthBoard
+from gateway.stores.valkey.key_limits import ValkeyKeyLimits
 from gateway.stores.valkey.live_tasks import ValkeyLiveTasks
 from gateway.wiring.administration import administration
 from gateway.wiring.books import Books, SystemClock, open_books
@@ -297,6 +298,7 @@ def _core(parts: _Parts, query: Query, advance: Advance) -> Core:
             live=parts.live,
             health=parts.health,
             budgets=parts.budgets,
+            limits=ValkeyKeyLimits(parts.valkey),
             inspector=HeaderInspector(parts.fetcher),
             fetcher=parts.fetcher,
             clock=parts.clock,

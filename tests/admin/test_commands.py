@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from gateway.cli import app
 from gateway.stores.postgres.database import Database
+from tests.support.stack import CONFIGURATION
 
 
 @pytest.fixture
@@ -78,3 +80,19 @@ def test_callbacks_are_listed_shown_and_replayed_by_command(gateway: Any) -> Non
     assert "no team" in gateway("callback", "list", "--team", "nobody", code=1)["error"]
     for verb in ("show", "replay"):
         assert "no callback" in gateway("callback", verb, "msg_x", code=1)["error"]
+
+
+def test_a_key_is_made_for_one_model_with_limits(
+    gateway: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "gateway.toml"
+    urls = dict.fromkeys(("evolink", "dashscope", "openai"), "http://127.0.0.1:1")
+    config.write_text(CONFIGURATION.format(**urls), encoding="utf-8")
+    monkeypatch.setenv("GATEWAY_CONFIG", str(config))
+    gateway("team", "create", "studio")
+    words = ("--model", "wan2.5-t2i-preview", "--images-per-minute", "10")
+    gateway("key", "create", "--team", "studio", *words)
+    (made,) = gateway("key", "list", "--team", "studio")
+    assert (made["models"], made["images_per_minute"]) == (["wan2.5-t2i-preview"], 10)
+    wrong = gateway("key", "create", "--team", "studio", "--model", "nothing", code=1)
+    assert "'nothing'" in wrong["error"]

@@ -235,3 +235,18 @@ async def test_a_bad_rule_is_named_and_nothing_is_made(stack, field, value):
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == field
     assert len((await call(stack, "GET", f"/keys?team_id={team.id}")).json()["data"]) == 1
+
+
+async def test_limits_a_minute_are_set_changed_and_taken_away(stack):
+    team = await made(stack, "/teams", {"name": "studio"})
+    key = await made(stack, "/keys", {"team_id": team["id"], "images_per_minute": 2})
+    await stack.gateway.ledger.grant(team["id"], 100_000_000, None)
+    answers = [(await generate(stack, key["key"])).status_code for _ in range(3)]
+    assert answers == [200, 200, 429]
+    path = f"/keys/{key['id']}"
+    for wrong in (0, -1, 1.5, "ten", 10**7):
+        refused = await call(stack, "PATCH", path, {"images_per_minute": wrong})
+        assert refused.json()["error"]["param"] == "images_per_minute"
+        assert "1 to 1000000" in refused.json()["error"]["message"]
+    changed = await call(stack, "PATCH", path, {"images_per_minute": None})
+    assert changed.json()["images_per_minute"] is None

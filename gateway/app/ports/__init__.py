@@ -20,7 +20,7 @@ from gateway.app.ports.durable import (
     TaskStore,
     Usage,
 )
-from gateway.app.ports.index import Budgets, HealthBoard, Lease, LiveTasks, QueueFigures
+from gateway.app.ports.index import Budgets, HealthBoard, KeyLimits, Lease, LiveTasks, QueueFigures
 from gateway.app.ports.outbound import (
     CallbackSender,
     FetchedImage,
@@ -42,6 +42,7 @@ __all__ = [
     "HealthBoard",
     "ImageFetcher",
     "ImageInspector",
+    "KeyLimits",
     "KeyStore",
     "Lease",
     "Ledger",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.domain.health import Circuit, Signal
+from gateway.domain.limits import Limit, Taken
 from gateway.domain.task import Task
 
 
@@ -17,6 +18,18 @@ class QueueFigures:
     tasks: int
     due: int
     lag_ms: int
+
+
+class KeyLimits(Protocol):
+    """What API keys used of their limits, counted by all processes together."""
+
+    async def take(self, key_id: str, limits: Sequence[Limit]) -> Taken:
+        """Take what a call asks for from every limit, or nothing from any."""
+        ...
+
+    async def give_back(self, key_id: str, taken: Taken) -> None:
+        """Give back what a call took that was not accepted."""
+        ...
 
 
 class LiveTasks(Protocol):

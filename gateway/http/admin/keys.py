@@ -7,7 +7,15 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from gateway.app.views import key_view
-from gateway.domain.access import LIST_MAX, RULES, SCOPES, ApiKey, KeyRules
+from gateway.domain.access import (
+    LIMIT_MAX,
+    LIMITS,
+    LIST_MAX,
+    RULES,
+    SCOPES,
+    ApiKey,
+    KeyRules,
+)
 from gateway.domain.administration import Permission
 from gateway.domain.errors import RepeatedChange
 from gateway.http.admin.fields import TIME_MAX_MS, Fields
@@ -31,6 +39,7 @@ _CHANGEABLE: dict[str, Any] = {
     "models": _list_of(_TEXT),
     "upstreams": _list_of(_TEXT),
     "networks": _list_of(_TEXT),
+    **{name: {"type": ["integer", "null"], "minimum": 1, "maximum": LIMIT_MAX} for name in LIMITS},
 }
 
 
@@ -97,6 +106,9 @@ def _read(call: AdminCall) -> dict[str, Any]:
     for name in ("scopes", "models", "upstreams", "networks"):
         if name in body:
             given[name] = body.texts(name)
+    for name in LIMITS:
+        if name in body:
+            given[name] = body.integer(name, 1, LIMIT_MAX)
     if given.get("models"):
         given["models"] = _canonical(call, given["models"])
     if given.get("upstreams"):

@@ -42,8 +42,8 @@ WHERE k.hash = ANY($1::bytea[]) AND k.revoked_ms IS NULL
 # Adds a key to a team.
 CREATE = """
 INSERT INTO api_keys (id, team_id, name, hash, last4, default_mode, created_ms, expires_ms,
-    scopes, models, upstreams, networks)
-SELECT $1, t.id, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12
+    scopes, models, upstreams, networks, requests_per_minute, images_per_minute)
+SELECT $1, t.id, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14
 FROM teams t WHERE t.id = $2 RETURNING id
 """
 
@@ -71,7 +71,8 @@ ORDER BY k.created_ms DESC, k.id DESC LIMIT $4
 # Changes a key.
 UPDATE = """
 UPDATE api_keys SET version = version + 1, name = $2, default_mode = $3, expires_ms = $4,
-    revoked_ms = $5, scopes = $6, models = $7, upstreams = $8, networks = $9
+    revoked_ms = $5, scopes = $6, models = $7, upstreams = $8, networks = $9,
+    requests_per_minute = $10, images_per_minute = $11
 WHERE id = $1
 """
 
@@ -300,7 +301,11 @@ def _rule_values(wanted: _Wanted) -> tuple[object, ...]:
 
 
 def _rules(row: Any) -> KeyRules:
-    return KeyRules(**{name: row[name] and tuple(row[name]) for name in RULES})
+    return KeyRules(**{name: _tupled(row[name]) for name in RULES})
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _api_key(row: Any) -> ApiKey:

@@ -80,6 +80,8 @@ api_keys = Table(
     Column("models", ARRAY(Text)),
     Column("upstreams", ARRAY(Text)),
     Column("networks", ARRAY(Text)),
+    Column("requests_per_minute", Integer),
+    Column("images_per_minute", Integer),
     UniqueConstraint("hash", name="api_keys_hash_key"),
     Index("api_keys_team", "team_id", "created_ms"),
     Index("api_keys_newest", text("created_ms DESC"), text("id DESC")),

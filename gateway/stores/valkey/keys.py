@@ -28,6 +28,11 @@ def grants(upstream: str, plane: str) -> str:
     return f"igw:grants:{plane}:{upstream}"
 
 
+def limit(key_id: str, name: str) -> str:
+    """Give the key of the hash of what an API key used of a limit, by slot."""
+    return f"igw:limit:{name}:{key_id}"
+
+
 def slots(upstream: str) -> str:
     """Give the key of the sorted set of attempts in flight by when (ms) their slot expires."""
     return f"igw:slots:{upstream}"
