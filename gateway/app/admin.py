@@ -9,6 +9,7 @@ from gateway.app.ports.admin import (
     AuditLog,
     CallbackAdmin,
     CreditAdmin,
+    DrainAdmin,
     ExposureAdmin,
     KeyAdmin,
     TeamAdmin,
@@ -27,3 +28,5 @@ class Admin:
     callbacks: CallbackAdmin
     exposures: ExposureAdmin
     credits: CreditAdmin
+    drains: DrainAdmin
+    reset_health: Callable[[str], Awaitable[None]]

@@ -119,7 +119,12 @@ class Advance:
         circuits = await self.tools.health.circuits()
         in_flight = await self.tools.budgets.in_flight()
         route = rank(
-            visit.request, self.tools.catalog(), circuits, in_flight, self.tools.clock.now_ms()
+            visit.request,
+            self.tools.catalog(),
+            circuits,
+            in_flight,
+            self.tools.clock.now_ms(),
+            drained=await self.tools.drains.drained(),
         )
         if not visit.request.rules.allow_fallbacks and visit.task.attempts:
             first = visit.task.attempts[0].upstream

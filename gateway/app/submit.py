@@ -12,6 +12,7 @@ import structlog
 from gateway.app.ports import (
     Budgets,
     Clock,
+    Drains,
     HealthBoard,
     ImageFetcher,
     ImageInspector,
@@ -80,6 +81,7 @@ class Submit:
     live: LiveTasks
     health: HealthBoard
     budgets: Budgets
+    drains: Drains
     limits: KeyLimits
     inspector: ImageInspector
     fetcher: ImageFetcher
@@ -132,7 +134,9 @@ class Submit:
             raise InvalidRequest(*problems)
         circuits = await self.health.circuits()
         in_flight = await self.budgets.in_flight()
-        route = rank(request, catalog, circuits, in_flight, self.clock.now_ms())
+        drained = await self.drains.drained()
+        now_ms = self.clock.now_ms()
+        route = rank(request, catalog, circuits, in_flight, now_ms, drained=drained)
         if route.problems:
             raise InvalidRequest(*route.problems)
         if not route.candidates and route.retry_at_ms is None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from gateway.app.ports import (
     Budgets,
     Clock,
+    Drains,
     HealthBoard,
     Lease,
     LiveTasks,
@@ -32,6 +33,7 @@ class Tools:
     live: LiveTasks
     health: HealthBoard
     budgets: Budgets
+    drains: Drains
     results: ResultKeeper
     clock: Clock
     on_settled: Callable[[Task], None]

@@ -7,7 +7,18 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import callbacks, exposure, keys, money, secrets, serve, teams, tools, usage
+from gateway.cli import (
+    callbacks,
+    exposure,
+    keys,
+    money,
+    secrets,
+    serve,
+    teams,
+    tools,
+    upstreams,
+    usage,
+)
 
 app = typer.Typer(
     name="gateway",
@@ -38,6 +49,6 @@ for name, group in {
     "callback": callbacks.callback,
     "exposure": exposure.exposure,
     "secrets": secrets.secrets,
-    "upstream": tools.upstream,
+    "upstream": upstreams.upstream,
 }.items():
     app.add_typer(group, name=name)

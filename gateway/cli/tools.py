@@ -1,4 +1,4 @@
-"""`gateway migrate | doctor`, and the groups `catalog`, `ledger`, `task`, `upstream`."""
+"""`gateway migrate | doctor`, and the groups `catalog`, `ledger`, `task`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from gateway.cli.output import AsJson, fail, group, run, show, show_table
 catalog = group("Models, offers and prices.")
 ledger = group("The ledger of credits.")
 task = group("Single tasks.")
-upstream = group("Configured vendor accounts.")
 
 Config = Annotated[
     Path | None, typer.Option("--config", help="The operator's gateway.toml (GATEWAY_CONFIG).")
@@ -128,28 +127,3 @@ async def _task(task_id: str) -> dict[str, Any] | None:
             return None
         transfers = tuple(await opened.ledger.transfers_of(task_id))
         return task_view(found, transfers, await opened.outbox.of_task(task_id))
-
-
-@upstream.command("list")
-def list_upstreams(config: Config = None, as_json: AsJson = False) -> None:
-    """List the configured upstreams with their offers."""
-    from gateway import catalog as catalogue
-    from gateway.cli.files import config_in_use
-    from gateway.domain.errors import ConfigError
-    from gateway.settings import SettingsError, load_settings
-
-    try:
-        configured = catalogue.load(config_in_use(load_settings(config=config)), os.environ)
-    except (ConfigError, SettingsError) as error:
-        fail(str(error), as_json=as_json)
-    offers = [offer for group in configured.offers.values() for offer in group]
-    rows = [
-        {
-            "name": one.name,
-            "adapter": one.adapter,
-            "base_url": one.base_url,
-            "models": ", ".join(sorted(o.model for o in offers if o.upstream == one.name)),
-        }
-        for one in configured.upstreams.values()
-    ]
-    show_table(rows, ("name", "adapter", "base_url", "models"), as_json=as_json)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Awaitable, Callable
 
 from gateway.app.admin import Admin
 from gateway.domain.administration import ADMIN_KEY, Actor
@@ -10,7 +11,9 @@ from gateway.settings import Settings
 from gateway.wiring.books import Books
 
 
-def administration(settings: Settings, books: Books) -> Admin:
+def administration(
+    settings: Settings, books: Books, reset_health: Callable[[str], Awaitable[None]]
+) -> Admin:
     """Give the bundle. Without GATEWAY_ADMIN_KEY no bearer text is the admin key."""
     admin_key = settings.admin_key.get_secret_value() if settings.admin_key else ""
 
@@ -26,4 +29,6 @@ def administration(settings: Settings, books: Books) -> Admin:
         callbacks=books.outbox,
         exposures=books.exposures,
         credits=books.ledger,
+        drains=books.drains,
+        reset_health=reset_health,
     )

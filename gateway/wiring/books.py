@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from gateway.settings import Settings
 from gateway.stores.postgres.changes import Changes
 from gateway.stores.postgres.database import Database
+from gateway.stores.postgres.drains import PostgresDrains
 from gateway.stores.postgres.exposure import PostgresExposures
 from gateway.stores.postgres.keys import PostgresKeys
 from gateway.stores.postgres.ledger import PostgresLedger
@@ -40,6 +41,7 @@ class Books:
     changes: Changes
     exposures: PostgresExposures
     rotation: SecretRotation
+    drains: PostgresDrains
 
 
 @asynccontextmanager
@@ -66,6 +68,7 @@ async def open_books(settings: Settings, database_url: str) -> AsyncGenerator[Bo
             Changes(database, clock, vault),
             PostgresExposures(database, clock, vault),
             SecretRotation(database, clock, vault),
+            PostgresDrains(database, clock, vault),
         )
         await tasks.close()
     finally:

@@ -86,6 +86,13 @@ class DictHash:
         return [part for pair in self._fields.items() for part in pair]
 
 
+class NothingDrained:
+    """No operator interferes."""
+
+    async def drained(self) -> dict[str, int]:
+        return {}
+
+
 class VirtualBudgets:
     """Budgets by the clock: a process's own windows, all of the limit for itself."""
 
@@ -230,6 +237,7 @@ class World:
             live=cast("Any", self),
             health=self.health,
             budgets=VirtualBudgets(self.clock),
+            drains=NothingDrained(),
             results=ResultKeeper(cast("Any", None), cast("Any", None), self.clock, False, 0),
             clock=self.clock,
             on_settled=lambda task: None,

@@ -6,6 +6,7 @@ from gateway.app.ports.clock import Clock
 from gateway.app.ports.durable import (
     AssetStore,
     CallbackCounts,
+    Drains,
     Exposures,
     KeyStore,
     Ledger,
@@ -36,6 +37,7 @@ __all__ = [
     "CallbackCounts",
     "CallbackSender",
     "Clock",
+    "Drains",
     "Exposures",
     "FetchFailed",
     "FetchedImage",

@@ -159,6 +159,22 @@ class CreditAdmin(Protocol):
         ...
 
 
+class DrainAdmin(Protocol):
+    """Takes upstreams out of service, and back."""
+
+    async def drained(self) -> Mapping[str, int]:
+        """Give the drained upstreams and since when (UTC ms)."""
+        ...
+
+    async def drain(self, name: str, ask: Ask = ...) -> None:
+        """Send nothing new there."""
+        ...
+
+    async def resume(self, name: str, ask: Ask = ...) -> None:
+        """Let it be chosen again."""
+        ...
+
+
 class AuditLog(Protocol):
     """What was changed by whom."""
 

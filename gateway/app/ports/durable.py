@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -198,6 +198,14 @@ class LedgerChecks(Protocol):
 
     async def last_check(self) -> LedgerCheck | None:
         """Give the outcome of the last proof, by whichever process; None when there was none."""
+        ...
+
+
+class Drains(Protocol):
+    """Upstreams that an operator took out of service."""
+
+    async def drained(self) -> Mapping[str, int]:
+        """Give them and since when (UTC ms), at most a second old. Never raises."""
         ...
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.http.admin import audit, callbacks, exposures, keys, money, teams, usage
+from gateway.http.admin import audit, callbacks, exposures, keys, money, teams, upstreams, usage
 from gateway.http.admin.routes import AdminRoute
 
 ROUTES: tuple[AdminRoute, ...] = (
@@ -12,5 +12,6 @@ ROUTES: tuple[AdminRoute, ...] = (
     *callbacks.ROUTES,
     *exposures.ROUTES,
     *usage.ROUTES,
+    *upstreams.ROUTES,
     *audit.ROUTES,
 )

@@ -323,6 +323,13 @@ callback_tries = Table(
     Index("callback_tries_of_callback", "callback_id", "id"),
 )
 
+drained_upstreams = Table(
+    "drained_upstreams",
+    metadata,
+    Column("name", Word, primary_key=True),
+    Column("at_ms", BigInteger, nullable=False),
+)
+
 assets = Table(
     "assets",
     metadata,
