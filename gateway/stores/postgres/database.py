@@ -111,11 +111,18 @@ class Database:
             return rows
 
     async def read(self, statement: str, *arguments: object) -> list[Any]:
-        """Run one reading statement; a connection found dead is replaced and it is run again."""
+        """Run one reading statement; a connection found dead is replaced and it is run again.
+
+        Raises StoreUnavailable, never ConnectionLost: nothing can have been written.
+        """
         try:
             return await self.write(statement, *arguments)
         except ConnectionLost:
+            pass
+        try:
             return await self.write(statement, *arguments)
+        except ConnectionLost as error:
+            raise StoreUnavailable("The database is away.", error.detail) from error
 
     async def certain(self, work: Callable[[bool], Awaitable[T]]) -> T:
         """Bring a repeatable write to a known end although Postgres may restart under it.

@@ -8,6 +8,7 @@ import pytest
 from gateway.domain.errors import StoreUnavailable
 from gateway.stores.postgres import migrate
 from gateway.stores.postgres.database import Database
+from gateway.stores.postgres.failures import ConnectionLost
 from gateway.stores.postgres.ledger import PostgresLedger
 from gateway.stores.postgres.tasks import PostgresTasks
 from tests.stores.postgres.building import CREDIT, accepted, delivered, new_task
@@ -146,3 +147,14 @@ async def test_a_lock_is_free_after_its_holder_failed(database):
         await fail()
     async with database.exclusively("sweep") as held:
         assert held
+
+
+async def test_a_read_that_is_cut_off_twice_has_written_nothing(database, monkeypatch):
+    async def cut(*_: object) -> None:
+        raise ConnectionLost("", "gone")
+
+    monkeypatch.setattr(database, "write", cut)
+    with pytest.raises(StoreUnavailable) as raised:
+        await database.read("SELECT 1")
+    assert raised.value.outcome_known
+    assert raised.value.detail == "gone"
