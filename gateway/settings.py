@@ -114,6 +114,8 @@ class Settings(BaseSettings):
     public_url: Annotated[str, AfterValidator(_web_url)] | None = None
     """The base of the links we hand out; None: the host and port we listen on."""
     sync_wait_seconds: int = Field(default=290, ge=1, le=3600)
+    waits_max: int = Field(default=5_000, ge=1, le=1_000_000)
+    """How many callers of one API process may wait for pictures or on a stream at once."""
     task_ttl_hours: int = Field(default=24, ge=1, le=24 * 365)
     keep_tasks_days: int | None = Field(default=None, ge=4, le=36500)
     """How long ended tasks are kept; None: for ever. Callbacks are tried for three days."""

@@ -13,6 +13,7 @@ from gateway.app.pictures import Pictures
 from gateway.app.ports import AssetStore, Clock, KeyStore, Ledger, Usage
 from gateway.app.query import Query
 from gateway.app.readings import Readings
+from gateway.app.seats import Seats
 from gateway.app.submit import Submit
 from gateway.domain.model import Catalog, Model
 
@@ -43,4 +44,5 @@ class Core:
     probes: Mapping[str, Probe]
     readings: Readings
     sync_wait_s: float
+    seats: Seats
     public_url: str | None

@@ -66,7 +66,8 @@ async def create(exchange: Exchange) -> Response:
         return to_response(dialect.render_created(task, exchange.view), headers)
     reached(CrashPoint.ANSWER_WAITING)
     try:
-        ended = await waiting.wait(exchange, task, min(wait.wait_s, core.sync_wait_s))
+        with core.seats.seat(task):
+            ended = await waiting.wait(exchange, task, min(wait.wait_s, core.sync_wait_s))
         if ended.status.is_terminal:
             as_task = wait.task_on_failure and ended.status is not TaskStatus.COMPLETED
         else:
@@ -114,12 +115,14 @@ async def _stream(
     ends_at = loop.time() + core.sync_wait_s
     yield b": accepted\n\n"
     try:
-        while not task.status.is_terminal and loop.time() < ends_at:
-            task = await waiting.wait(exchange, task, min(PING_S, max(ends_at - loop.time(), 0)))
-            if exchange.draining.is_set():
-                break
-            if not task.status.is_terminal:
-                yield b": ping\n\n"
+        with core.seats.seat(task):
+            while not task.status.is_terminal and loop.time() < ends_at:
+                pause_s = min(PING_S, max(ends_at - loop.time(), 0))
+                task = await waiting.wait(exchange, task, pause_s)
+                if exchange.draining.is_set():
+                    break
+                if not task.status.is_terminal:
+                    yield b": ping\n\n"
         if not task.status.is_terminal:
             raise waiting.unfinished(exchange, mark, task)
         if task.status is not TaskStatus.COMPLETED:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from starlette.responses import Response, StreamingResponse
 
 from gateway.app.dialect import Dialect
-from gateway.domain.errors import ShuttingDown, TaskNotFound
+from gateway.domain.errors import ShuttingDown, TaskNotFound, WaitExpired
 from gateway.domain.task import Task
 from gateway.http import waiting
 from gateway.http.create import sse
@@ -75,6 +75,15 @@ async def events(exchange: Exchange) -> Response:
 
 
 async def _changes(exchange: Exchange, task: Task) -> AsyncGenerator[bytes, None]:
+    try:
+        with exchange.core.seats.seat(task):
+            async for event in _until_the_end(exchange, task):
+                yield event
+    except WaitExpired as error:
+        yield sse("error", _voice(exchange, task).render_error(error, exchange.view).body)
+
+
+async def _until_the_end(exchange: Exchange, task: Task) -> AsyncGenerator[bytes, None]:
     voice = _voice(exchange, task)
     yield sse("task", voice.render_task(task, exchange.view).body)
     while not task.status.is_terminal:

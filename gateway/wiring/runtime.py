@@ -24,6 +24,7 @@ from gateway.app.readings import Readings
 from gateway.app.reconcile import Reconcile
 from gateway.app.repeats import Recall
 from gateway.app.results import ResultKeeper
+from gateway.app.seats import Seats
 from gateway.app.submit import Submit
 from gateway.app.sweep import Retention, Sweep
 from gateway.app.visit import Tools
@@ -321,6 +322,7 @@ def _core(parts: _Parts, query: Query, advance: Advance) -> Core:
             parts.live, parts.books.outbox, parts.books.exposures, parts.books.ledger
         ),
         sync_wait_s=float(parts.settings.sync_wait_seconds),
+        seats=Seats(parts.settings.waits_max),
         public_url=parts.settings.public_url,
     )
 

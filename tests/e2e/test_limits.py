@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from gateway.http import calls
+from gateway.simulator import Script
 from tests.support.stack import MODEL, Stack
 
 PATHS = (
@@ -71,3 +72,28 @@ async def test_many_slow_senders_keep_nobody_waiting(stack: Stack) -> None:
     assert (await stack.ended(team, answer.json()["id"]))["status"] == "completed"
     for _, writer in slow:
         writer.close()
+
+
+async def test_a_caller_without_a_seat_gets_its_tasks_id(stack: Stack) -> None:
+    team = await stack.team()
+    stack.simulator.script("evolink", Script(work_ms=2_000))
+    seats, body = stack.gateway.core.seats, {"model": MODEL, "prompt": "a kite"}
+    seats.most = 1
+    first = asyncio.create_task(stack.post(team, body, headers={"prefer": "wait=20"}))
+    async with asyncio.timeout(5):
+        while not seats.taken:
+            await asyncio.sleep(0.01)
+    second = await stack.post(team, {**body, "response_format": "url"})
+    streamed = await stack.post(team, {**body, "stream": True})
+    watched = await stack.get(team, f"/v1/tasks/{second.headers['x-task-id']}/events")
+
+    assert (second.status_code, second.json()["error"]["code"]) == (504, "wait_expired")
+    assert second.headers["x-task-id"] in second.json()["error"]["message"]
+    for events in (streamed.text, watched.text):
+        assert "event: error" in events
+        assert "wait_expired" in events
+    assert (await first).json()["status"] == "completed"
+    assert seats.taken == 0
+    ended = await stack.ended(team, second.headers["x-task-id"])
+    assert ended["status"] == "completed"
+    await stack.assert_ledger_is_clean()
