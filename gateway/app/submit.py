@@ -26,6 +26,7 @@ from gateway.crashpoints import CrashPoint, reached
 from gateway.domain.access import Principal
 from gateway.domain.callback import CallbackSpec
 from gateway.domain.errors import (
+    GatewayError,
     InsufficientCredits,
     InvalidRequest,
     ModelNotFound,
@@ -33,6 +34,7 @@ from gateway.domain.errors import (
     Problem,
     RateLimited,
     RepeatedCall,
+    StoreUnavailable,
     TaskIdTaken,
     Unavailable,
 )
@@ -188,8 +190,10 @@ class Submit:
         taken = await self._taken(principal, plan.request.n, draft)
         try:
             task = await self._accepted(principal, dialect, draft, plan, now_ms, mark)
-        except BaseException as error:
-            await self.limits.give_back(principal.key_id, taken)
+        except GatewayError as error:
+            # What may have been accepted, as that of a caller who left may, stays counted.
+            if not isinstance(error, StoreUnavailable) or error.outcome_known:
+                await self.limits.give_back(principal.key_id, taken)
             if not isinstance(error, InsufficientCredits | RepeatedCall):
                 raise
             # The same call may have been accepted meanwhile, and taken the last credits.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import ceil
 
 import msgspec
 from starlette.responses import Response
@@ -55,7 +56,7 @@ def error_response(dialect: Dialect, error: GatewayError, view: View) -> Respons
     reply = dialect.render_error(error, view)
     headers: dict[str, str] = {}
     if error.retry_after_s is not None:
-        headers["retry-after"] = str(max(1, round(error.retry_after_s)))
+        headers["retry-after"] = str(max(1, ceil(error.retry_after_s)))
     if error.code == INCOMPLETE:
         # What is still to come of the body would hold the connection.
         headers["connection"] = "close"

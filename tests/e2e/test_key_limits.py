@@ -8,7 +8,12 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.app.ports import NewTask
 from gateway.domain.access import KeyRules
+from gateway.domain.limits import Taken, Verdict
+from gateway.domain.request import GenerationRequest
+from gateway.domain.submission import Draft
+from gateway.stores.postgres.failures import ConnectionLost
 from tests.support.stack import MODEL, Stack, Team
 
 LANTERN = {"model": MODEL, "prompt": "a lantern"}
@@ -132,3 +137,36 @@ async def test_while_valkey_is_away_a_process_counts_for_itself(
     team = await limited(stack, requests_per_minute=2)
     statuses = [(await stack.post(team, LANTERN)).status_code for _ in range(4)]
     assert statuses == [200, 200, 429, 429]
+
+
+@pytest.mark.parametrize("error", [ConnectionLost, asyncio.CancelledError])
+async def test_a_call_that_may_have_been_accepted_keeps_what_it_took(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    team = await limited(stack, requests_per_minute=1)
+    tasks, accept = stack.gateway.tasks, stack.gateway.tasks.accept
+
+    async def cut(new: NewTask) -> None:
+        await accept(new)
+        raise error
+
+    monkeypatch.setattr(tasks, "accept", cut)
+    principal = await stack.gateway.keys.principal(team.key)
+    assert principal is not None
+    draft = Draft(GenerationRequest(model=MODEL, prompt="a lantern"))
+    with pytest.raises(error):
+        await stack.gateway.core.submit.accept(principal, "evolink", draft)
+    monkeypatch.undo()
+    assert (await stack.post(team, LANTERN)).status_code == 429
+
+
+async def test_who_comes_back_when_told_to_is_not_refused_again(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object) -> Taken:
+        return Taken((Verdict("requests", 5, 0, 7_400, 7_400),))
+
+    team = await limited(stack, requests_per_minute=5)
+    monkeypatch.setattr(stack.gateway.core.submit.limits, "take", refuse)
+    answer = await stack.post(team, LANTERN)
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "8")
