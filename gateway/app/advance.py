@@ -116,15 +116,12 @@ class Advance:
     async def _plan(self, visit: Visit) -> None:
         if visit.request is None:
             visit.request = await self.tools.tasks.request_of(visit.task.id)
-        circuits = await self.tools.health.circuits()
-        in_flight = await self.tools.budgets.in_flight()
         route = rank(
             visit.request,
             self.tools.catalog(),
-            circuits,
-            in_flight,
+            await self.tools.outlook.look(),
             self.tools.clock.now_ms(),
-            drained=await self.tools.drains.drained(),
+            seed=visit.task.id,
         )
         if not visit.request.rules.allow_fallbacks and visit.task.attempts:
             first = visit.task.attempts[0].upstream

@@ -8,10 +8,13 @@ from gateway.app.visit import Tools, Visit
 from gateway.crashpoints import CrashPoint, reached
 from gateway.domain.errors import (
     Blame,
+    Sent,
     UpstreamError,
 )
 from gateway.domain.health import WHOLE_UPSTREAM, Plane, Signal, SignalKind
 from gateway.domain.machine import apply
+from gateway.domain.money import MicroUsd
+from gateway.domain.performance import Outcome
 from gateway.domain.steps import (
     AttemptDelivered,
     AttemptFailed,
@@ -48,7 +51,11 @@ async def delivered(tools: Tools, task: Task, attempt: Attempt, answer: Delivere
     images = await tools.results.keep(task, attempt, answer.images)
     reached(CrashPoint.RESULT_KEPT)
     cost = attempt.planned_cost // task.n * len(images)
-    return AttemptDelivered(images, cost, tools.clock.now_ms())
+    now_ms = tools.clock.now_ms()
+    took = Outcome(now_ms, max(1, now_ms - attempt.started_ms))
+    tools.tracks.note(attempt.upstream, task.model, took)
+    await spent(tools, attempt, cost)
+    return AttemptDelivered(images, cost, now_ms)
 
 
 async def failure(tools: Tools, task: Task, attempt: Attempt, error: UpstreamError) -> Event:
@@ -61,6 +68,10 @@ async def failure(tools: Tools, task: Task, attempt: Attempt, error: UpstreamErr
         plane = Plane.COMPLETION if attempt.is_live else Plane.SUBMIT
         signal = Signal(kind, retry_ms, error.message, plane)
         await observe(tools, task, attempt, signal, whole_upstream=whole)
+    if kind is SignalKind.FAULT:
+        tools.tracks.note(attempt.upstream, task.model, Outcome(now_ms))
+    if error.sent is not Sent.UNKNOWN and not attempt.was_resent:
+        await spent(tools, attempt, 0)
     if not attempt.is_live:
         await tools.budgets.finish(attempt.upstream, attempt.id)
     log.info(
@@ -82,6 +93,11 @@ async def failure(tools: Tools, task: Task, attempt: Attempt, error: UpstreamErr
         retry_ms,
         repeatable=error.repeatable,
     )
+
+
+async def spent(tools: Tools, attempt: Attempt, cost: MicroUsd) -> None:
+    """Count against the upstream's daily cap what an attempt cost, instead of what was planned."""
+    await tools.spending.correct(attempt.upstream, attempt.planned_cost, cost, attempt.started_ms)
 
 
 async def observe(

@@ -34,10 +34,12 @@ CANCEL_TRIES = 3
 
 async def poll(tools: Tools, visit: Visit, attempt: Attempt) -> None:
     """Ask the upstream how the attempt stands, if its query budget allows it now."""
-    wait_ms = await tools.budgets.take_query(attempt.upstream)
+    expected_ms = await _expected_ms(tools, visit.task, attempt)
     now_ms = tools.clock.now_ms()
+    likely_ms = max(now_ms, attempt.started_ms + (expected_ms or 0))
+    wait_ms = await tools.budgets.take_poll(attempt.upstream, visit.task.id, likely_ms)
     if wait_ms:
-        visit.due_ms = now_ms + wait_ms
+        visit.due_ms = min(now_ms + wait_ms, max(visit.task.deadline_ms, now_ms + 1))
         return
     adapter = tools.adapters().get(attempt.upstream)
     try:
@@ -49,7 +51,9 @@ async def poll(tools: Tools, visit: Visit, attempt: Attempt) -> None:
         match answer:
             case Running():
                 visit.task = apply(visit.task, AttemptProgressed(now_ms, answer.progress))
-                visit.due_ms = now_ms + poll_delay_ms(attempt, answer.poll_after_ms)
+                visit.due_ms = now_ms + poll_delay_ms(
+                    attempt, now_ms, asked_ms=answer.poll_after_ms, expected_ms=expected_ms
+                )
                 return
             case Cancelled():
                 event = await _cancelled_upstream(tools, visit.task, attempt)
@@ -63,12 +67,20 @@ async def poll(tools: Tools, visit: Visit, attempt: Attempt) -> None:
         if error.sent is not Sent.REFUSED:
             missed = PollMissed(error.code == "task_unknown", now_ms)
             visit.task = apply(visit.task, missed)
-            visit.due_ms = now_ms + poll_delay_ms(attempt)
+            visit.due_ms = now_ms + poll_delay_ms(attempt, now_ms)
             return
         event = await failure(tools, visit.task, attempt, error)
     await tools.budgets.finish(attempt.upstream, attempt.id)
     await fold(tools, visit, event)
     visit.route = None
+
+
+async def _expected_ms(tools: Tools, task: Task, attempt: Attempt) -> int | None:
+    """Give how long such a job takes, as was learnt; None where nothing was yet."""
+    track = (await tools.tracks.tracks()).get((attempt.upstream, task.model))
+    if track is None or not track.latency_at_ms:
+        return None
+    return track.expected_ms(task.typical_ms, tools.clock.now_ms())
 
 
 async def _cancelled_upstream(tools: Tools, task: Task, attempt: Attempt) -> Event:

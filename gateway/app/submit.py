@@ -9,11 +9,9 @@ from os import urandom
 
 import structlog
 
+from gateway.app.outlook import Outlook
 from gateway.app.ports import (
-    Budgets,
     Clock,
-    Drains,
-    HealthBoard,
     ImageFetcher,
     ImageInspector,
     KeyLimits,
@@ -66,11 +64,15 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What a create call came to: its task, ``repeated`` when an earlier call had made it."""
+    """What a create call came to: its task, ``repeated`` when an earlier call had made it.
+
+    ``warning`` says that no healthy upstream was left for it.
+    """
 
     task: Task
     repeated: bool = False
     verdicts: tuple[Verdict, ...] = ()
+    warning: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +83,7 @@ class Submit:
     tasks: TaskStore
     recall: Recall
     live: LiveTasks
-    health: HealthBoard
-    budgets: Budgets
-    drains: Drains
+    outlook: Outlook
     limits: KeyLimits
     inspector: ImageInspector
     fetcher: ImageFetcher
@@ -134,11 +134,8 @@ class Submit:
             problems += [problem for problem in again if str(problem) not in already]
         if problems:
             raise InvalidRequest(*problems)
-        circuits = await self.health.circuits()
-        in_flight = await self.budgets.in_flight()
-        drained = await self.drains.drained()
-        now_ms = self.clock.now_ms()
-        route = rank(request, catalog, circuits, in_flight, now_ms, drained=drained)
+        conditions = await self.outlook.look()
+        route = rank(request, catalog, conditions, self.clock.now_ms())
         if route.problems:
             raise InvalidRequest(*route.problems)
         if not route.candidates and route.retry_at_ms is None:
@@ -210,7 +207,7 @@ class Submit:
             # Postgres has it; the sweeper indexes it when Valkey is back.
             log.warning("enqueue_failed", task_id=task.id)
         reached(CrashPoint.ACCEPT_ENQUEUED)
-        return Admission(task, verdicts=taken.verdicts)
+        return Admission(task, verdicts=taken.verdicts, warning=plan.route.warning)
 
     async def _taken(self, principal: Principal, images: int, draft: Draft) -> Taken:
         """Take a call from its key's limits. Raises RateLimited, InvalidRequest; nothing taken."""

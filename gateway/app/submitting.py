@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import uuid4
 
-from gateway.app.outcomes import delivered, failure, fold, observe
+from gateway.app.outcomes import delivered, failure, fold, observe, spent
 from gateway.app.visit import Tools, Visit
 from gateway.crashpoints import CrashPoint, reached
 from gateway.domain.errors import (
@@ -31,6 +31,8 @@ from gateway.domain.upstream import Accepted, Delivered
 # How long a task rather waits for the cheapest upstream's rate than pays the next one.
 PATIENCE_MS = 1_000
 TRIAL_RETRY_MS = 5_000
+# Nothing more is sent there today; what is asked again after that is whether it still is today.
+CAPPED_RETRY_MS = 60_000
 
 
 async def submit(tools: Tools, visit: Visit, step: Submit) -> None:
@@ -54,6 +56,8 @@ async def submit(tools: Tools, visit: Visit, step: Submit) -> None:
         visit.task = await tools.tasks.save(apply(visit.task, AttemptStarted(attempt)), attempt)
     except (StaleFence, StoreUnavailable):
         await tools.budgets.finish(candidate.upstream, attempt.id)
+        if step.again is None:
+            await spent(tools, attempt, 0)
         raise
     reached(CrashPoint.SUBMIT_INTENDED)
     event = await _send(tools, visit, visit.request, attempt)
@@ -69,18 +73,26 @@ async def _admitted(tools: Tools, visit: Visit, candidate: Candidate, attempt: A
 
     A half-open circuit admits one task at a time, unless there is nowhere else to go.
     """
-    wait_ms = await tools.budgets.take_submit(candidate.upstream, attempt.id)
+    upstream, is_further = candidate.upstream, attempt.no > 1
+    wait_ms = tools.retries.wait_ms(upstream, tools.clock.now_ms()) if is_further else 0
+    wait_ms = wait_ms or await tools.budgets.take_submit(upstream, attempt.id)
     if wait_ms:
         _postpone(tools, visit, candidate, wait_ms)
+        return False
+    if not await tools.spending.reserve(upstream, attempt.planned_cost):
+        await tools.budgets.finish(upstream, attempt.id)
+        _postpone(tools, visit, candidate, CAPPED_RETRY_MS)
         return False
     now_ms = tools.clock.now_ms()
     elsewhere = len(visit.facts(now_ms).candidates or ()) > 1
     # Claimed last: a trial that is claimed and not sent would keep everybody waiting.
-    trial = await tools.health.claim_trial(candidate.upstream, visit.task.model, now_ms)
+    trial = await tools.health.claim_trial(upstream, visit.task.model, now_ms)
     if not trial and elsewhere:
-        await tools.budgets.finish(candidate.upstream, attempt.id)
+        await tools.budgets.finish(upstream, attempt.id)
+        await spent(tools, attempt, 0)
         _postpone(tools, visit, candidate, TRIAL_RETRY_MS)
         return False
+    tools.retries.count(upstream, now_ms, is_further=is_further)
     return True
 
 
@@ -128,5 +140,5 @@ async def _send(tools: Tools, visit: Visit, request: GenerationRequest, attempt:
 def _accepted(tools: Tools, visit: Visit, answer: Accepted) -> AttemptAccepted:
     now_ms = tools.clock.now_ms()
     first = visit.task.attempts[-1]
-    visit.due_ms = now_ms + poll_delay_ms(first, answer.poll_after_ms)
+    visit.due_ms = now_ms + poll_delay_ms(first, now_ms, asked_ms=answer.poll_after_ms)
     return AttemptAccepted(answer.upstream_task_id, now_ms)

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from gateway.app.outlook import Outlook
 from gateway.app.ports import (
     Budgets,
     Clock,
-    Drains,
     HealthBoard,
     Lease,
     LiveTasks,
+    Spending,
     TaskStore,
+    Tracks,
     UpstreamAdapter,
 )
 from gateway.app.results import ResultKeeper
+from gateway.app.retries import RetryBudget
 from gateway.domain.model import Catalog
 from gateway.domain.request import GenerationRequest
 from gateway.domain.routing import Route
@@ -33,7 +36,10 @@ class Tools:
     live: LiveTasks
     health: HealthBoard
     budgets: Budgets
-    drains: Drains
+    tracks: Tracks
+    spending: Spending
+    retries: RetryBudget
+    outlook: Outlook
     results: ResultKeeper
     clock: Clock
     on_settled: Callable[[Task], None]

@@ -26,8 +26,10 @@ from gateway.domain.model import (
     Secret,
     Upstream,
 )
+from gateway.domain.strategy import RoutingPolicy, Strategy
 
 CREDITS_PER_USD = Decimal("68.1818")  # 1.5 credits = $0.022 (seed 000)
+NEAR_TIE_MAX = 100
 _UPSTREAM_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 
@@ -40,6 +42,7 @@ class _Draft:
     upstreams: dict[str, Upstream] = field(default_factory=dict)
     offers: dict[str, list[Offer]] = field(default_factory=dict)
     prices: dict[str, PriceTable] = field(default_factory=dict)
+    strategies: dict[str, Strategy] = field(default_factory=dict)
     own_aliases: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
@@ -50,6 +53,7 @@ def read_config(
     top = Table(document, "", notes)
     per_usd = _credits_per_usd(top)
     draft = _Draft(dict(base.models))
+    routing = _routing(top)
     for name, table in top.children("models"):
         _model(table, name, draft)
     for name, table in top.children("upstreams"):
@@ -64,7 +68,25 @@ def read_config(
         offers={model_id: tuple(offers) for model_id, offers in draft.offers.items()},
         prices=draft.prices,
         credits_per_usd=per_usd,
+        routing=replace(routing, models=draft.strategies),
     )
+
+
+def _routing(top: Table) -> RoutingPolicy:
+    table = top.child("routing")
+    if table is None:
+        return RoutingPolicy()
+    strategy = _strategy(table) or Strategy.CHEAPEST
+    band = table.decimal("near_tie_percent") or Decimal(0)
+    if band > NEAR_TIE_MAX:
+        table.note("near_tie_percent", f"must be at most {NEAR_TIE_MAX}")
+    table.finish()
+    return RoutingPolicy(strategy, band)
+
+
+def _strategy(table: Table) -> Strategy | None:
+    word = table.choice("strategy", [str(one) for one in Strategy])
+    return None if word is None else Strategy(word)
 
 
 def _credits_per_usd(top: Table) -> Decimal:
@@ -90,6 +112,9 @@ def _model(table: Table, name: str, draft: _Draft) -> None:
     price = price_table(table, "price_credits")
     if price is not None:
         draft.prices[name] = price
+    strategy = _strategy(table)
+    if strategy is not None:
+        draft.strategies[name] = strategy
     for alias in table.words("aliases") or ():
         _own_alias(table, name, alias, draft)
     known = name in draft.models
@@ -101,7 +126,7 @@ def _model(table: Table, name: str, draft: _Draft) -> None:
     elif not _ALIAS.fullmatch(name):
         table.notes.append((table.where, "is no usable model name"))
     values = {key: value for key, value in table.values.items() if key != "aliases"}
-    facts = Table(values, table.where, table.notes, {"price_credits"})
+    facts = Table(values, table.where, table.notes, {"price_credits", "strategy"})
     model = read_model(facts, name, draft.models) if known or defines else None
     if model is not None:
         draft.models[name] = model
@@ -179,6 +204,7 @@ def _account(table: Table, name: str, provider: Provider, environ: Mapping[str, 
         max_in_flight=table.integer("max_in_flight") or 0,
         submit_per_second=table.decimal("submit_per_second") or Decimal(0),
         query_per_second=provider.query_per_second if query is None else query,
+        daily_cost=table.micro("daily_cost_usd") or 0,
         allow_private=allow_private,
         submit_timeout_ms=timeout_ms or int(provider.submit_timeout_s * 1000),
         on_ambiguous=OnAmbiguous(on_ambiguous),

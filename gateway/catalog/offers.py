@@ -27,6 +27,7 @@ def read_offer(
     own_protocol = table.text("protocol")
     limits = table.child("limits")
     patch = read_patch(limits) if limits is not None else {}
+    weight = table.integer("weight")
     cost = price_table(table, "cost_usd")
     if "cost_usd" not in table:
         table.note("cost_usd", "is missing: what does one picture cost?")
@@ -54,6 +55,7 @@ def read_offer(
         protocol=own_protocol or sale.protocol or provider.protocol,
         max_in_flight=sale.max_in_flight or 0,
         submit_per_second=sale.submit_per_second or Decimal(0),
+        weight=1 if weight is None else weight,
     )
 
 

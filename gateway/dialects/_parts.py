@@ -27,9 +27,10 @@ from gateway.domain.callback import EVENTS, URL_MAX, CallbackSpec
 from gateway.domain.model import parse_size
 from gateway.domain.money import parse_micro
 from gateway.domain.request import TIER_SIDES, Box, InputImage, PaletteColor, RouteRules, Size
+from gateway.domain.strategy import SORTS, Strategy
 
 SIZE_WORDS = "WIDTHxHEIGHT such as 1280x1280, 1K, 2K, 4K or auto"
-PROVIDER_FIELDS = ("order", "only", "ignore", "allow_fallbacks", "max_price")
+PROVIDER_FIELDS = ("order", "only", "ignore", "allow_fallbacks", "max_price", "sort")
 _RATIO = re.compile(r"([1-9][0-9]{0,4}):([1-9][0-9]{0,4})")
 
 
@@ -229,7 +230,7 @@ def read_seed(fields: Fields, name: str = "seed", random: Sequence[int] = (-1,))
 
 
 def read_rules(fields: Fields, name: str = "provider") -> RouteRules:
-    """Read ``provider: {order, only, ignore, allow_fallbacks, max_price}``; the price is USD."""
+    """Read ``provider``: order, only, ignore, allow_fallbacks, max_price (USD) and sort."""
     provider = fields.child(name, PROVIDER_FIELDS)
     if provider is None:
         return RouteRules()
@@ -240,7 +241,17 @@ def read_rules(fields: Fields, name: str = "provider") -> RouteRules:
         ignore=tuple(provider.texts("ignore") or ()),
         allow_fallbacks=fallbacks if fallbacks is not None else True,
         max_price=_max_price(provider),
+        sort=_sort(provider),
     )
+
+
+def _sort(provider: Fields) -> Strategy | None:
+    word = provider.text("sort")
+    if word is None or word in SORTS:
+        return None if word is None else SORTS[word]
+    message = f"provider.sort does not know {shown(word, 40)!r}."
+    provider.refuse("sort", message, legal=", ".join(SORTS))
+    return None
 
 
 def _max_price(provider: Fields) -> int | None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from gateway.domain.strategy import SORTS
+
 Schema = dict[str, Any]
 
 ACTIONS = ("generate", "image2image", "edit", "reference", "group", "interactive_edit")
@@ -107,6 +109,7 @@ PROVIDER: Schema = obj(
             "anyOf": [{"type": "string"}, {"type": "number"}],
             "example": "0.03",
         },
+        "sort": text("What comes first, whatever the model's strategy is.", enum=list(SORTS)),
     },
     description="What the caller allows of the route.",
 )

@@ -65,15 +65,18 @@ _QUOTE = {
     "tier": "2K",
     "credits_per_image": "1.5",
     "credits": "3",
+    "strategy": "cheapest",
     "offers": [
         {
             "upstream": "evolink",
             "adapter": "evolink",
             "upstream_model": "wan2.5-text-to-image",
             "cost_usd": "0.044",
+            "note": None,
         }
     ],
-    "excluded": [{"upstream": "dashscope", "reason": "circuit open"}],
+    "excluded": [{"upstream": "dashscope", "reason": "resting for 30 s: HTTP 500"}],
+    "warning": None,
     "ignored_params": [],
 }
 _MODEL = {

@@ -111,7 +111,8 @@ class Circuit:
 
     ``open_until_ms`` ends a bench (0: never benched since it last closed), ``throttled_until_ms``
     a vendor's Retry-After, which leaves no doubt behind. ``opened_by`` says which plane must do
-    well to close it.
+    well to close it. ``bench_ms`` is how long the last bench was, and is remembered for twice as
+    long after ``closed_ms``: what opens again so soon was not well.
     """
 
     submit: Tally = Tally()
@@ -122,6 +123,7 @@ class Circuit:
     trial_until_ms: int = 0
     throttled_until_ms: int = 0
     reason: str = ""
+    closed_ms: int = 0
 
     def state(self, now_ms: int) -> CircuitState:
         """Give the state at a time: an expired bench is half-open until a trial succeeds."""
@@ -172,7 +174,11 @@ def _good(circuit: Circuit, plane: Plane, now_ms: int) -> Circuit:
         # A success of an older task while the bench lasts does not end it; a trial's does.
         return circuit
     if circuit.open_until_ms and plane in (circuit.opened_by, Plane.COMPLETION):
-        fresh = Circuit(throttled_until_ms=circuit.throttled_until_ms)
+        fresh = Circuit(
+            throttled_until_ms=circuit.throttled_until_ms,
+            bench_ms=circuit.bench_ms,
+            closed_ms=now_ms,
+        )
         return _counted(fresh, plane, now_ms, fault=False)
     return _counted(circuit, plane, now_ms, fault=False)
 
@@ -184,7 +190,8 @@ def _fault(circuit: Circuit, signal: Signal, now_ms: int) -> Circuit:
     tally = counted.submit if signal.plane is Plane.SUBMIT else counted.completion
     if not circuit.open_until_ms and not tally.trips:
         return replace(counted, reason=signal.reason)
-    bench_ms = min(max(circuit.bench_ms * 2, BENCH_MS), BENCH_MS_MAX)
+    remembered = circuit.is_benched or now_ms - circuit.closed_ms < 2 * circuit.bench_ms
+    bench_ms = min(max(circuit.bench_ms * 2 if remembered else 0, BENCH_MS), BENCH_MS_MAX)
     until_ms = now_ms + max(bench_ms, signal.bench_ms)
     return _opened(replace(counted, bench_ms=bench_ms), signal, until_ms)
 

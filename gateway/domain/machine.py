@@ -330,7 +330,19 @@ def _settled(task: Task, event: Settled) -> Task:
     )
 
 
-def poll_delay_ms(attempt: Attempt, asked_ms: int | None = None) -> int:
-    """Give how long to wait before the next poll; a vendor's own wish counts, within 5 s."""
-    delay = POLL_DELAYS_MS[min(attempt.polls, len(POLL_DELAYS_MS) - 1)]
-    return delay if asked_ms is None else min(max(asked_ms, 200), POLL_DELAYS_MS[-1])
+def poll_delay_ms(
+    attempt: Attempt, now_ms: int, *, asked_ms: int | None = None, expected_ms: int | None = None
+) -> int:
+    """Give how long to wait before the next poll, at most 5 s; a vendor's own wish counts.
+
+    Once it is known how long such a job takes (``expected_ms``), there are few polls before that
+    time and close ones around it; the longer a job is overdue, the fewer again.
+    """
+    longest = POLL_DELAYS_MS[-1]
+    if asked_ms is not None:
+        return min(max(asked_ms, 200), longest)
+    if expected_ms is None or not attempt.polls:
+        return POLL_DELAYS_MS[min(attempt.polls, len(POLL_DELAYS_MS) - 1)]
+    left_ms = attempt.started_ms + expected_ms - now_ms
+    wait_ms = left_ms if left_ms > 0 else -left_ms // 2
+    return min(max(wait_ms, POLL_DELAYS_MS[0]), longest)

@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from gateway.domain.money import MicroCredits, MicroUsd
 from gateway.domain.request import Mode, Size
+from gateway.domain.strategy import RoutingPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +225,10 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """One configured account at a provider (⚑ §5). ``options`` are adapter settings."""
+    """One configured account at a provider (⚑ §5). ``options`` are adapter settings.
+
+    ``daily_cost`` is the most its jobs of one UTC day may cost, in micro-USD; 0 is no limit.
+    """
 
     name: str
     adapter: str
@@ -233,6 +237,7 @@ class Upstream:
     max_in_flight: int = 0
     submit_per_second: Decimal = Decimal(0)
     query_per_second: Decimal = Decimal(0)
+    daily_cost: MicroUsd = 0
     allow_private: bool = False
     submit_timeout_ms: int = 30_000
     on_ambiguous: OnAmbiguous = OnAmbiguous.FAILOVER
@@ -247,7 +252,8 @@ class Offer:
     ``limits`` are already narrowed to what this upstream takes; ``protocol`` names the
     adapter's way of asking for this model (DashScope has four); ``cost`` is in micro-USD.
     ``max_in_flight`` and ``submit_per_second`` are the vendor's own limits for this model
-    beside those of the account; 0 means none is known.
+    beside those of the account; 0 means none is known. ``weight`` is its share of the tasks
+    where the model's strategy is ``weighted``.
     """
 
     upstream: str
@@ -259,6 +265,7 @@ class Offer:
     protocol: str = ""
     max_in_flight: int = 0
     submit_per_second: Decimal = Decimal(0)
+    weight: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +284,7 @@ class Catalog:
     offers: Mapping[str, tuple[Offer, ...]]
     prices: Mapping[str, PriceTable]
     credits_per_usd: Decimal
+    routing: RoutingPolicy = field(default_factory=RoutingPolicy)
 
     def price(self, model: str, tier: str) -> MicroCredits:
         """Give what a team pays for one picture of this tier."""

@@ -7,6 +7,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from gateway.domain.money import MicroUsd
+from gateway.domain.strategy import Strategy
 
 # The three named areas of `providers/models.md` §3: tier k holds pictures up to TIER_SIDE² px.
 TIER_SIDES = {"1K": 1024, "2K": 2048, "4K": 4096}
@@ -91,6 +92,7 @@ class RouteRules:
 
     ``order`` is tried first, in that order. Without ``allow_fallbacks`` only the named (else the
     cheapest) upstream is used. ``max_price`` is what one picture may cost us, in micro-USD.
+    ``sort`` overrides the model's strategy.
     """
 
     order: tuple[str, ...] = ()
@@ -98,6 +100,7 @@ class RouteRules:
     ignore: tuple[str, ...] = ()
     allow_fallbacks: bool = True
     max_price: MicroUsd | None = None
+    sort: Strategy | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """Which upstream gets a request: filter the offers, then cheapest first (DESIGN §9).
 
 An offer is left out, with its reason in words, by what it can do (its narrowed limits), by the
-caller's rules, by the operator (drained), by its circuit, or because it is busy. What remains is
-ranked by the caller's order, then by what this request costs there, then by load, then by name.
+caller's rules, by the operator (drained, spent enough today), by its circuit, or because it is
+busy. What remains is ranked by the caller's order, then by the strategy (`ranking.py`).
 """
 
 from __future__ import annotations
@@ -10,17 +10,22 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from gateway.domain.conditions import Conditions
 from gateway.domain.errors import Problem
 from gateway.domain.health import WHOLE_UPSTREAM, Circuit, CircuitState
 from gateway.domain.model import Catalog, Offer, cost_of
 from gateway.domain.money import MicroUsd, format_micro
+from gateway.domain.performance import Track
+from gateway.domain.ranking import Choice, note_on, ranked
 from gateway.domain.request import GenerationRequest, RouteRules
-from gateway.domain.sizes import Resolved, resolve
+from gateway.domain.sizes import resolve
+from gateway.domain.strategy import Strategy
 from gateway.domain.task import Candidate
 from gateway.domain.upstream import Job
 from gateway.domain.validation import INVALID, check, close_names
 
 BUSY_RETRY_MS = 500
+UNKNOWN = Track()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,8 @@ class Route:
     keeps every offer from serving the request. Intake refuses a request with problems; a later
     visit, after a reload took a name away, goes by ``candidates`` alone.
     ``retry_at_ms`` says when an upstream that is only busy or waiting may be free again.
+    ``notes`` gives what decided beside the cost, per candidate; ``warning`` says that no healthy
+    upstream was left.
     """
 
     candidates: tuple[Candidate, ...]
@@ -40,50 +47,38 @@ class Route:
     problems: tuple[Problem, ...] = ()
     retry_at_ms: int | None = None
     unable: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
+    strategy: Strategy = Strategy.CHEAPEST
+    notes: Mapping[str, str] = field(default_factory=dict)
+    warning: str | None = None
 
     def words(self) -> tuple[str, ...]:
         """Tell the decision to people: the ranked offers with their cost, then who was left out."""
-        ranked = (
+        offered = (
             f"{place}. {candidate.upstream}: ${format_micro(candidate.planned_cost)}"
+            f"{self._note(candidate)}"
             for place, candidate in enumerate(self.candidates, 1)
         )
-        return (*ranked, *(f"not {name}: {reason}" for name, reason in self.excluded))
+        left_out = (f"not {name}: {reason}" for name, reason in self.excluded)
+        return (*offered, *left_out, *([f"warning: {self.warning}"] if self.warning else []))
 
-
-@dataclass(frozen=True, slots=True)
-class _Choice:
-    """An offer in the running: what the request becomes there and what it costs."""
-
-    offer: Offer
-    resolved: Resolved
-    cost: MicroUsd
-    order: int
-    load: int
-
-    @property
-    def upstream(self) -> str:
-        return self.offer.upstream
-
-    @property
-    def rank(self) -> tuple[int, MicroUsd, int, str]:
-        return (self.order, self.cost, self.load, self.upstream)
+    def _note(self, candidate: Candidate) -> str:
+        note = self.notes.get(candidate.upstream)
+        return f", {note}" if note else ""
 
 
 def rank(
     request: GenerationRequest,
     catalog: Catalog,
-    circuits: Mapping[tuple[str, str], Circuit],
-    in_flight: Mapping[str, int],
+    conditions: Conditions,
     now_ms: int,
     *,
-    drained: Collection[str] = (),
+    seed: str = "",
 ) -> Route:
     """Rank the offers for a normalized request; ``request.model`` is a canonical id.
 
-    Never raises; see ``Route.problems``. ``circuits`` are keyed by (upstream, model), with ``*``
-    for a whole upstream; ``drained`` upstreams are left out, even the last one. A sick upstream is
-    used when there is no healthy one (the last is never ejected), except that one asking for
-    patience (Retry-After) is waited for.
+    Never raises; see ``Route.problems``. Drained upstreams are left out, even the last one. A
+    sick upstream is used when there is no healthy one (the last is never ejected), except that
+    one asking for patience (Retry-After) is waited for. ``seed`` draws an order by weight.
     """
     offers = catalog.offers.get(request.model, ())
     named = _named_wrongly(request.rules, catalog)
@@ -92,17 +87,15 @@ def rank(
     if offers and not allowed and not named:
         named = (_nothing_allowed(request.rules, offers, excluded),)
     unable: dict[str, tuple[Problem, ...]] = {}
-    able, problems = _able(allowed, request, catalog, in_flight, unable)
+    able, problems = _able(allowed, request, catalog, conditions, now_ms, unable)
     excluded |= {name: "; ".join(map(str, found)) for name, found in unable.items()}
+    strategy = request.rules.sort or catalog.routing.for_model(request.model)
+    near_tie = catalog.routing.near_tie_percent
+    able = ranked(able, strategy, near_tie, seed)
     able = _without_fallbacks(able, request.rules, excluded)
-    serving = []
-    for choice in able:
-        if choice.upstream in drained:
-            excluded[choice.upstream] = "drained by the operator"
-        else:
-            serving.append(choice)
-    healthy, waits = _healthy(serving, circuits, request.model, now_ms, excluded)
-    free = _free(healthy, catalog, in_flight, excluded)
+    serving = _in_service(able, catalog, conditions, excluded)
+    healthy, waits, warning = _healthy(serving, conditions, request.model, now_ms, excluded)
+    free = _free(healthy, catalog, conditions.in_flight, excluded)
     if len(free) < len(healthy):
         waits.append(now_ms + BUSY_RETRY_MS)
     return Route(
@@ -111,6 +104,9 @@ def rank(
         problems=named or problems,
         retry_at_ms=min(waits, default=None),
         unable=unable,
+        strategy=strategy,
+        notes={choice.upstream: note_on(choice, strategy, near_tie) for choice in free},
+        warning=warning if free else None,
     )
 
 
@@ -184,8 +180,8 @@ def _position(offer: Offer, order: Sequence[str]) -> int:
 
 
 def _without_fallbacks(
-    able: list[_Choice], rules: RouteRules, excluded: dict[str, str]
-) -> list[_Choice]:
+    able: list[Choice], rules: RouteRules, excluded: dict[str, str]
+) -> list[Choice]:
     """Keep only the first choice when the caller wants no fallback and named no order."""
     if rules.allow_fallbacks or rules.order:
         return able
@@ -201,16 +197,17 @@ def _able(
     offers: Sequence[Offer],
     request: GenerationRequest,
     catalog: Catalog,
-    in_flight: Mapping[str, int],
+    conditions: Conditions,
+    now_ms: int,
     unable: dict[str, tuple[Problem, ...]],
-) -> tuple[list[_Choice], tuple[Problem, ...]]:
-    """Give the offers that can serve the request, ranked; and the nearest one's problems if none.
+) -> tuple[list[Choice], tuple[Problem, ...]]:
+    """Give the offers that can serve the request, and the nearest one's problems if none can.
 
     The nearest is the one with the fewest problems, then the cheapest.
     """
     model = catalog.models.get(request.model)
     defaults = model.defaults if model is not None else {}
-    able: list[_Choice] = []
+    able: list[Choice] = []
     others: list[tuple[int, MicroUsd, str]] = []
     for offer in offers:
         problems = check(request, offer.limits, defaults=defaults)
@@ -225,11 +222,18 @@ def _able(
             unable[offer.upstream] = (_too_dear(unit, limit),)
             others.append((1, unit, offer.upstream))
             continue
-        load = in_flight.get(offer.upstream, 0)
-        cost = cost_of(offer, resolved.tier, request.n)
-        order = _position(offer, request.rules.order)
-        able.append(_Choice(offer, resolved, cost, order, load))
-    able.sort(key=lambda choice: choice.rank)
+        track = conditions.tracks.get((offer.upstream, offer.model), UNKNOWN)
+        able.append(
+            Choice(
+                offer,
+                resolved,
+                cost_of(offer, resolved.tier, request.n),
+                order=_position(offer, request.rules.order),
+                load=_load(catalog, conditions.in_flight, offer.upstream),
+                expected_ms=track.expected_ms(model.typical_ms if model else 0, now_ms),
+                success=track.success_rate(now_ms),
+            )
+        )
     nearest = min(others, default=None)
     return able, () if able or nearest is None else unable[nearest[2]]
 
@@ -240,20 +244,45 @@ def _too_dear(unit: MicroUsd, limit: MicroUsd) -> Problem:
     return Problem(field, message, INVALID)
 
 
+def _load(catalog: Catalog, in_flight: Mapping[str, int], upstream: str) -> float:
+    most = catalog.upstreams[upstream].max_in_flight
+    return min(in_flight.get(upstream, 0) / most, 1.0) if most else 0.0
+
+
+def _in_service(
+    able: Sequence[Choice], catalog: Catalog, conditions: Conditions, excluded: dict[str, str]
+) -> list[Choice]:
+    """Give the choices the operator leaves in service, noting why the others go."""
+    left = []
+    for choice in able:
+        most = catalog.upstreams[choice.upstream].daily_cost
+        spent = conditions.spent.get(choice.upstream, 0)
+        if choice.upstream in conditions.drained:
+            excluded[choice.upstream] = "drained by the operator"
+        elif most and spent + choice.cost > most:
+            today = f"${format_micro(spent)} of ${format_micro(most)} spent today (UTC)"
+            excluded[choice.upstream] = f"daily cost cap: {today}"
+        else:
+            left.append(choice)
+    return left
+
+
 def _healthy(
-    able: Sequence[_Choice],
-    circuits: Mapping[tuple[str, str], Circuit],
+    able: Sequence[Choice],
+    conditions: Conditions,
     model: str,
     now_ms: int,
     excluded: dict[str, str],
-) -> tuple[list[_Choice], list[int]]:
-    """Give the choices whose circuits admit, else the sick ones; and when a waiting one may admit.
+) -> tuple[list[Choice], list[int], str | None]:
+    """Give the choices whose circuits admit, else the sick ones with a warning.
 
-    A vendor's Retry-After is waited out even by the last one, benched or not.
+    And when a waiting one may admit: a vendor's Retry-After is waited out even by the last one,
+    benched or not.
     """
-    healthy: list[_Choice] = []
-    sick: list[_Choice] = []
+    healthy: list[Choice] = []
+    sick: list[Choice] = []
     waits: list[int] = []
+    circuits = conditions.circuits
     for choice in able:
         keys = ((choice.upstream, model), (choice.upstream, WHOLE_UPSTREAM))
         found = [circuits[key] for key in keys if key in circuits]
@@ -267,11 +296,10 @@ def _healthy(
             waits.append(throttled_until_ms)
         else:
             sick.append(choice)
-    if healthy or waits:
-        return healthy, waits if not healthy else []
-    for choice in sick:
-        del excluded[choice.upstream]
-    return sick, []
+    if healthy or waits or not sick:
+        return healthy, waits if not healthy else [], None
+    reasons = "; ".join(f"{c.upstream} is {excluded.pop(c.upstream)}" for c in sick)
+    return sick, [], f"no healthy upstream is left, so a sick one is used: {reasons}"
 
 
 def _why_shut(circuit: Circuit, now_ms: int) -> str:
@@ -283,11 +311,11 @@ def _why_shut(circuit: Circuit, now_ms: int) -> str:
 
 
 def _free(
-    choices: Sequence[_Choice],
+    choices: Sequence[Choice],
     catalog: Catalog,
     in_flight: Mapping[str, int],
     excluded: dict[str, str],
-) -> list[_Choice]:
+) -> list[Choice]:
     free = []
     for choice in choices:
         most = catalog.upstreams[choice.upstream].max_in_flight
@@ -299,7 +327,7 @@ def _free(
     return free
 
 
-def _candidate(choice: _Choice, catalog: Catalog) -> Candidate:
+def _candidate(choice: Choice, catalog: Catalog) -> Candidate:
     upstream = catalog.upstreams[choice.upstream]
     return Candidate(
         upstream=choice.upstream,

@@ -60,6 +60,7 @@ async def quote(exchange: Exchange) -> Response:
             "adapter": candidate.adapter,
             "upstream_model": candidate.upstream_model,
             "cost_usd": format_micro(candidate.planned_cost),
+            "note": plan.route.notes.get(candidate.upstream) or None,
         }
         for candidate in plan.route.candidates
     ]
@@ -71,11 +72,13 @@ async def quote(exchange: Exchange) -> Response:
             "tier": plan.price.tier,
             "credits_per_image": format_micro(plan.price.unit),
             "credits": format_micro(plan.price.hold),
+            "strategy": plan.route.strategy.value,
             "offers": offers,
             "excluded": [
                 {"upstream": name, "reason": _reason(plan.route, name, reason, draft)}
                 for name, reason in plan.route.excluded
             ],
+            "warning": plan.route.warning,
             "ignored_params": list(plan.ignored),
         }
     )

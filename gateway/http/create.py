@@ -20,7 +20,7 @@ from gateway.domain.task import Task, TaskStatus
 from gateway.http import waiting
 from gateway.http.exchange import Exchange, read_draft
 from gateway.http.repeats import key_of, mark_of, should_retry
-from gateway.http.replies import encode, error_response, limit_headers, to_response
+from gateway.http.replies import encode, error_response, header_text, limit_headers, to_response
 from gateway.http.rules import narrowed
 from gateway.http.uploads import with_uploads
 
@@ -48,6 +48,8 @@ async def create(exchange: Exchange) -> Response:
     if admission.repeated and key is not None:
         headers["idempotent-replayed"] = "true"
     headers |= limit_headers(admission.verdicts)
+    if admission.warning:
+        headers["x-gateway-warning"] = header_text(admission.warning)
     if task.ignored:
         headers["x-ignored-params"] = ", ".join(task.ignored)
     wait = wait_for(

@@ -13,6 +13,8 @@ from gateway.domain.errors import GatewayError, RateLimited, StoreUnavailable
 from gateway.domain.limits import Verdict
 from gateway.http.calls import INCOMPLETE
 
+HEADER_TEXT_MAX = 500
+
 
 def _hook(value: object) -> object:
     raise TypeError(f"{type(value).__name__} is not JSON")
@@ -49,6 +51,12 @@ def limit_headers(verdicts: Sequence[Verdict]) -> dict[str, str]:
         "ratelimit-remaining": str(tightest.remaining),
         "ratelimit-reset": str(-(-(tightest.retry_ms or tightest.reset_ms) // 1000)),
     }
+
+
+def header_text(words: str) -> str:
+    """Give words, which may quote a vendor, as a header can carry them."""
+    printable = "".join(c if c.isprintable() else " " for c in words)
+    return printable.encode("ascii", "replace").decode()[:HEADER_TEXT_MAX]
 
 
 def error_response(dialect: Dialect, error: GatewayError, view: View) -> Response:

@@ -17,6 +17,7 @@ from gateway.app.audit_books import DailyProof
 from gateway.app.cancel import Cancel
 from gateway.app.core import Core
 from gateway.app.dialect import View
+from gateway.app.outlook import Outlook
 from gateway.app.pictures import Pictures
 from gateway.app.ports import AssetStore, UpstreamAdapter
 from gateway.app.query import Query
@@ -24,6 +25,7 @@ from gateway.app.readings import Readings
 from gateway.app.reconcile import Reconcile
 from gateway.app.repeats import Recall
 from gateway.app.results import ResultKeeper
+from gateway.app.retries import RetryBudget
 from gateway.app.seats import Seats
 from gateway.app.submit import Submit
 from gateway.app.sweep import Retention, Sweep
@@ -34,6 +36,7 @@ from gateway.catalog.schema import model_view
 from gateway.dialects import DIALECTS
 from gateway.domain.errors import ConfigError
 from gateway.domain.model import Catalog, Upstream
+from gateway.domain.money import MicroUsd
 from gateway.domain.task import Task
 from gateway.egress.clients import callback_client, fetch_client, upstream_client
 from gateway.egress.fetch import GuardedFetcher
@@ -42,6 +45,7 @@ from gateway.http.replies import encode
 from gateway.settings import Settings
 from gateway.stores.objects.assets import open_assets
 from gateway.stores.postgres.assets import PostgresAssets
+from gateway.stores.postgres.costs import PostgresCosts
 from gateway.stores.postgres.database import Database
 from gateway.stores.postgres.engine import make_engine
 from gateway.stores.postgres.keys import PostgresKeys
@@ -55,6 +59,8 @@ from gateway.stores.valkey.connection import Valkey
 from gateway.stores.valkey.health import ValkeyHealthBoard
 from gateway.stores.valkey.key_limits import ValkeyKeyLimits
 from gateway.stores.valkey.live_tasks import ValkeyLiveTasks
+from gateway.stores.valkey.spending import ValkeySpending
+from gateway.stores.valkey.tracks import ValkeyTracks
 from gateway.wiring.administration import administration
 from gateway.wiring.books import Books, SystemClock, open_books
 from gateway.worker import Worker
@@ -116,6 +122,10 @@ class Configuration:
             )
             for name, upstream in self._catalog.upstreams.items()
         }
+
+    def daily_caps(self) -> Mapping[str, MicroUsd]:
+        """Give what each upstream account may cost in a day; 0 is no limit."""
+        return {name: upstream.daily_cost for name, upstream in self._catalog.upstreams.items()}
 
     async def aclose(self) -> None:
         """Close every adapter."""
@@ -190,6 +200,10 @@ async def open_gateway(
             live=live,
             health=ValkeyHealthBoard(valkey),
             budgets=ValkeyBudgets(valkey, configuration.limits),
+            tracks=ValkeyTracks(valkey),
+            spending=ValkeySpending(
+                valkey, configuration.daily_caps, PostgresCosts(books.database).since, clock
+            ),
             fetcher=_fetcher(settings, configuration, stack),
             assets=_assets(settings, books.database, clock),
             clock=clock,
@@ -210,6 +224,8 @@ class _Parts:
     live: ValkeyLiveTasks
     health: ValkeyHealthBoard
     budgets: ValkeyBudgets
+    tracks: ValkeyTracks
+    spending: ValkeySpending
     fetcher: GuardedFetcher
     assets: AssetStore
     clock: SystemClock
@@ -217,6 +233,10 @@ class _Parts:
     def catalog(self) -> Catalog:
         """The catalogue in force."""
         return self.configuration.catalog
+
+    def outlook(self) -> Outlook:
+        """Who knows how things stand with the upstreams."""
+        return Outlook(self.health, self.budgets, self.books.drains, self.tracks, self.spending)
 
 
 def _gateway(parts: _Parts, stack: AsyncExitStack) -> Gateway:
@@ -275,7 +295,10 @@ def _advance(parts: _Parts, dispatcher: Dispatcher) -> Advance:
         live=parts.live,
         health=parts.health,
         budgets=parts.budgets,
-        drains=parts.books.drains,
+        tracks=parts.tracks,
+        spending=parts.spending,
+        retries=RetryBudget(),
+        outlook=parts.outlook(),
         results=ResultKeeper(
             assets=parts.assets,
             fetcher=parts.fetcher,
@@ -298,9 +321,7 @@ def _core(parts: _Parts, query: Query, advance: Advance) -> Core:
             tasks=parts.books.tasks,
             recall=Recall(parts.repeats, parts.books.tasks),
             live=parts.live,
-            health=parts.health,
-            budgets=parts.budgets,
-            drains=parts.books.drains,
+            outlook=parts.outlook(),
             limits=ValkeyKeyLimits(parts.valkey),
             inspector=HeaderInspector(parts.fetcher),
             fetcher=parts.fetcher,

@@ -87,7 +87,7 @@ async def test_what_runs_at_a_drained_upstream_is_finished_there(stack: Stack) -
 
 
 async def test_a_resume_ends_the_bench_of_an_account(stack: Stack) -> None:
-    health = stack.gateway.core.submit.health
+    health = stack.gateway.core.submit.outlook.health
     bad = Signal(SignalKind.ACCOUNT, reason="the key is wrong")
     await health.observe("cheap", "*", bad, stack.gateway.core.clock.now_ms())
     assert await health.circuits()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.catalog import demo
+from gateway.domain.conditions import Conditions
 from gateway.domain.request import Size
 from gateway.domain.routing import rank
 from gateway.simulator.config import DEFAULT_PRICES
@@ -44,13 +45,13 @@ def test_clients_find_their_names(alias, model):
 
 def test_wan25_costs_one_and_a_half_credits_and_goes_to_the_cheapest():
     assert DEMO.price("wan2.5-t2i-preview", "2K") == 1_500_000
-    route = rank(ask("wan2.5-t2i-preview"), DEMO, {}, {}, 0)
+    route = rank(ask("wan2.5-t2i-preview"), DEMO, Conditions(), 0)
     assert route.candidates[0].upstream == "evolink"
 
 
 def test_openai_clients_can_generate_and_edit():
     for images in ((), pictures(2)):
         wish = ask("wan2.7-image", size="1024x1024", images=images, snap_size=True)
-        route = rank(wish, DEMO, {}, {}, 0)
+        route = rank(wish, DEMO, Conditions(), 0)
         assert route.candidates
         assert wish.size == Size(1024, 1024)

@@ -436,13 +436,13 @@ def test_a_task_without_an_ending_cannot_be_settled() -> None:
 def test_polls_start_at_a_second_and_stay_within_five() -> None:
     attempt = started().attempt
 
-    delays = [poll_delay_ms(replace(attempt, polls=polls)) for polls in range(10)]
+    delays = [poll_delay_ms(replace(attempt, polls=polls), NOW) for polls in range(10)]
 
     assert delays[0] == 1_000
     assert delays == sorted(delays)
     assert max(delays) == 5_000
-    assert poll_delay_ms(attempt, 60_000) == 5_000
-    assert poll_delay_ms(attempt, 0) == 200
+    assert poll_delay_ms(attempt, NOW, asked_ms=60_000) == 5_000
+    assert poll_delay_ms(attempt, NOW, asked_ms=0) == 200
 
 
 def test_only_a_task_nobody_was_sent_can_certainly_be_cancelled() -> None:

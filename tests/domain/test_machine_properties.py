@@ -131,7 +131,7 @@ def visit(world: World, task: Task, route: list[Candidate] | None) -> tuple[Task
                 task = apply(task, event) if event else task
         case Poll():
             task = apply(task, world.poll())
-            world.now_ms += poll_delay_ms(step.attempt)
+            world.now_ms += poll_delay_ms(step.attempt, world.now_ms)
         case CancelUpstream():
             confirmed = world.data.draw(st.booleans())
             event = CancelConfirmed(world.now_ms) if confirmed else CancelRefused(world.now_ms)

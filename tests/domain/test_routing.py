@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.domain.conditions import Conditions
 from gateway.domain.health import WHOLE_UPSTREAM, Circuit
 from gateway.domain.model import OnAmbiguous
 from gateway.domain.request import GenerationRequest, RouteRules, Size
@@ -27,7 +28,8 @@ OPEN = Circuit(open_until_ms=NOW + 30_000, bench_ms=30_000, reason="HTTP 500")
 
 def route(request: GenerationRequest, circuits=None, in_flight=None, **more) -> Route:
     normal, _ = normalize(request, model(request.model))
-    return rank(normal, CATALOG, circuits or {}, in_flight or {}, NOW, **more)
+    conditions = Conditions(circuits or {}, in_flight=in_flight or {}, **more)
+    return rank(normal, CATALOG, conditions, NOW)
 
 
 def names(found: Route) -> list[str]:
@@ -188,6 +190,13 @@ def test_the_last_upstreams_are_never_ejected():
     found = route(ask(WAN25), sick)
     assert names(found) == ["cheap", "beijing", "queue"]
     assert found.excluded == ()
+    assert found.warning == (
+        "no healthy upstream is left, so a sick one is used: "
+        "cheap is resting for 30 s: HTTP 500; beijing is resting for 30 s: HTTP 500; "
+        "queue is resting for 30 s: HTTP 500"
+    )
+    assert found.words()[-1] == f"warning: {found.warning}"
+    assert route(ask(WAN25), {("cheap", WAN25): OPEN}).warning is None
 
 
 def test_the_last_upstream_is_waited_for_when_it_asked_for_patience():
@@ -215,18 +224,36 @@ def test_a_drained_upstream_is_left_out_even_if_it_is_the_last():
     assert dict(found.excluded)["cheap"] == "drained by the operator"
 
 
+def test_an_upstream_that_spent_enough_today_is_left_out():
+    capped = catalog_of(
+        upstream_toml("cheap", "evolink", {WAN25: "0.022"}, 'daily_cost_usd = "10"')
+        + upstream_toml("beijing", "dashscope", {WAN25: "0.029"})
+    )
+
+    def found(spent: int, n: int = 1) -> Route:
+        return rank(ask(WAN25, n=n), capped, Conditions(spent={"cheap": spent}), NOW)
+
+    assert names(found(9_978_000)) == ["cheap", "beijing"]
+    assert names(found(9_978_000, n=2)) == ["beijing"]
+    reason = "daily cost cap: $9.978001 of $10 spent today (UTC)"
+    assert found(9_978_001).excluded == (("cheap", reason),)
+
+
 def test_equal_costs_go_to_the_less_loaded_then_by_name():
     twins = catalog_of(
-        "".join(upstream_toml(name, "evolink", {WAN25: "0.022"}) for name in ("b", "a", "c"))
+        "".join(
+            upstream_toml(name, "evolink", {WAN25: "0.022"}, "max_in_flight = 10")
+            for name in ("b", "a", "c")
+        )
     )
-    ranked = rank(ask(WAN25), twins, {}, {"a": 5}, NOW)
+    ranked = rank(ask(WAN25), twins, Conditions(in_flight={"a": 5}), NOW)
     assert names(ranked) == ["b", "c", "a"]
 
 
 def test_a_model_nobody_offers_has_no_route_and_no_blame():
-    found = rank(ask("wan2.6-t2i"), CATALOG, {}, {}, NOW)
+    found = rank(ask("wan2.6-t2i"), CATALOG, Conditions(), NOW)
     assert (found.candidates, found.excluded, found.problems) == ((), (), ())
-    assert rank(ask("gone-after-reload"), CATALOG, {}, {}, NOW).candidates == ()
+    assert rank(ask("gone-after-reload"), CATALOG, Conditions(), NOW).candidates == ()
 
 
 def test_a_job_has_the_size_of_the_offer_it_is_for():

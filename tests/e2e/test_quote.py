@@ -58,12 +58,14 @@ async def test_it_gives_the_price_and_the_offers_cheapest_first(shared: Shared, 
         "tier": "2K",
         "credits_per_image": str(PRICE),
         "credits": str(3 * PRICE),
+        "strategy": "cheapest",
         "offers": [
             {
                 "upstream": name,
                 "adapter": name,
                 "upstream_model": model,
                 "cost_usd": cents[name].rstrip("0"),
+                "note": None,
             }
             for name, model in (
                 ("evolink", "wan2.5-text-to-image"),
@@ -72,6 +74,7 @@ async def test_it_gives_the_price_and_the_offers_cheapest_first(shared: Shared, 
             )
         ],
         "excluded": [{"upstream": "replicate", "reason": "n is 3 (legal: 1)"}],
+        "warning": None,
         "ignored_params": [],
     }
 
@@ -126,7 +129,7 @@ async def test_the_callers_rules_are_told_in_words(
 
 
 async def test_a_resting_upstream_is_excluded_with_its_fault(shared: Shared, team: Team) -> None:
-    health = shared.stack.gateway.core.submit.health
+    health = shared.stack.gateway.core.submit.outlook.health
     now_ms = shared.stack.gateway.core.clock.now_ms()
     signal = Signal(SignalKind.ACCOUNT, 0, "Balance too low.", Plane.SUBMIT)
     await health.observe("fal", "wan2.6-t2i", signal, now_ms)

@@ -20,12 +20,15 @@ from typing import Any, cast
 import structlog
 
 from gateway.app.advance import Advance
+from gateway.app.outlook import Outlook
 from gateway.app.ports import Lease, Settlement
 from gateway.app.results import ResultKeeper
+from gateway.app.retries import RetryBudget
 from gateway.app.visit import Tools
 from gateway.domain.errors import Blame, Sent, UpstreamError
 from gateway.domain.health import CircuitState
 from gateway.domain.machine import apply
+from gateway.domain.performance import Outcome, Track, observe
 from gateway.domain.request import GenerationRequest
 from gateway.domain.steps import Settled
 from gateway.domain.task import Attempt, Task
@@ -106,6 +109,9 @@ class VirtualBudgets:
     async def take_query(self, upstream: str, count: int = 1) -> int:
         return self._take(upstream, "query", QUERIES_PER_SECOND)
 
+    async def take_poll(self, upstream: str, task_id: str, likely_ms: int) -> int:
+        return self._take(upstream, "query", QUERIES_PER_SECOND)
+
     async def finish(self, upstream: str, attempt_id: str) -> None:
         return None
 
@@ -115,6 +121,33 @@ class VirtualBudgets:
     def _take(self, upstream: str, plane: str, per_second: int) -> int:
         now_us = self._clock.now_ms() * 1000
         return self._share.take(upstream, plane, 1, rate_of(Decimal(per_second)), now_us)
+
+
+class DictTracks:
+    """What was learnt, in a dictionary."""
+
+    def __init__(self) -> None:
+        self._tracks: dict[tuple[str, str], Track] = {}
+
+    def note(self, upstream: str, model: str, outcome: Outcome) -> None:
+        before = self._tracks.get((upstream, model), Track())
+        self._tracks[upstream, model] = observe(before, outcome)
+
+    async def tracks(self) -> Mapping[tuple[str, str], Track]:
+        return self._tracks
+
+
+class NoCaps:
+    """No upstream has a daily cap."""
+
+    async def spent(self) -> Mapping[str, int]:
+        return {}
+
+    async def reserve(self, upstream: str, cost: int) -> bool:
+        return True
+
+    async def correct(self, upstream: str, planned: int, cost: int, at_ms: int) -> None:
+        return None
 
 
 class DictStore:
@@ -230,14 +263,19 @@ class World:
         self._advance = Advance(self._tools())
 
     def _tools(self) -> Tools:
+        budgets = cast("Any", VirtualBudgets(self.clock))
+        tracks, spending = DictTracks(), cast("Any", NoCaps())
         return Tools(
             catalog=self._catalog,
             adapters=lambda: cast("Any", self.vendors),
             tasks=cast("Any", self.store),
             live=cast("Any", self),
             health=self.health,
-            budgets=VirtualBudgets(self.clock),
-            drains=NothingDrained(),
+            budgets=budgets,
+            tracks=tracks,
+            spending=spending,
+            retries=RetryBudget(),
+            outlook=Outlook(self.health, budgets, NothingDrained(), tracks, spending),
             results=ResultKeeper(cast("Any", None), cast("Any", None), self.clock, False, 0),
             clock=self.clock,
             on_settled=lambda task: None,

@@ -21,7 +21,17 @@ from gateway.app.ports.durable import (
     TaskStore,
     Usage,
 )
-from gateway.app.ports.index import Budgets, HealthBoard, KeyLimits, Lease, LiveTasks, QueueFigures
+from gateway.app.ports.index import (
+    Budgets,
+    HealthBoard,
+    KeyLimits,
+    Lease,
+    LiveTasks,
+    PollLine,
+    QueueFigures,
+    Spending,
+    Tracks,
+)
 from gateway.app.ports.outbound import (
     CallbackSender,
     FetchedImage,
@@ -53,12 +63,15 @@ __all__ = [
     "LiveTasks",
     "NewTask",
     "Outbox",
+    "PollLine",
     "QueueFigures",
     "Repeats",
     "Settlement",
+    "Spending",
     "TaskFilter",
     "TaskPage",
     "TaskStore",
+    "Tracks",
     "UpstreamAdapter",
     "Usage",
 ]

@@ -8,6 +8,8 @@ from typing import Protocol
 
 from gateway.domain.health import Circuit, Signal
 from gateway.domain.limits import Limit, Taken
+from gateway.domain.money import MicroUsd
+from gateway.domain.performance import Outcome, Track
 from gateway.domain.task import Task
 
 
@@ -123,6 +125,42 @@ class HealthBoard(Protocol):
         ...
 
 
+class Tracks(Protocol):
+    """How each (upstream, model) did lately, as all processes saw it."""
+
+    async def tracks(self) -> Mapping[tuple[str, str], Track]:
+        """Give the records known; others' news may be a second old."""
+        ...
+
+    def note(self, upstream: str, model: str, outcome: Outcome) -> None:
+        """Note what became of one job."""
+        ...
+
+
+class Spending(Protocol):
+    """What each upstream's jobs of today (UTC) cost, against its daily cap."""
+
+    async def spent(self) -> Mapping[str, MicroUsd]:
+        """Give what today's jobs cost at every upstream that has a cap."""
+        ...
+
+    async def reserve(self, upstream: str, cost: MicroUsd) -> bool:
+        """Count a job that is about to be sent; False, counting nothing, past the cap."""
+        ...
+
+    async def correct(self, upstream: str, planned: MicroUsd, cost: MicroUsd, at_ms: int) -> None:
+        """Count what a job that was sent at a time cost instead of what was planned."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PollLine:
+    """The tasks that wait for a query of an upstream, and how long (ms) the first one is due."""
+
+    waiting: int
+    lag_ms: int
+
+
 class Budgets(Protocol):
     """Token buckets and in-flight counts per upstream account."""
 
@@ -135,6 +173,18 @@ class Budgets(Protocol):
 
     async def take_query(self, upstream: str, count: int = 1) -> int:
         """Take the right to query now: 0, or the milliseconds until one is free."""
+        ...
+
+    async def take_poll(self, upstream: str, task_id: str, likely_ms: int) -> int:
+        """Take the right to poll a task that is probably done at a time (UTC ms).
+
+        Gives 0, or the milliseconds after which to ask again. Where more tasks want a query
+        than the rate allows, those likely done first are first.
+        """
+        ...
+
+    async def poll_lines(self) -> Mapping[str, PollLine]:
+        """Give the line at each upstream that limits queries. Raises IndexUnavailable."""
         ...
 
     async def finish(self, upstream: str, attempt_id: str) -> None:

@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from uuid import uuid4
 
+from gateway.app.ports import PollLine
 from gateway.domain.errors import Unavailable
 from gateway.stores.valkey import keys, scripts
 from gateway.stores.valkey.connection import Valkey
 from gateway.stores.valkey.own_share import OwnShare, Rate, rate_of
 
 TAKE = scripts.load("take")
+POLL = scripts.load("poll")
 PEERS = scripts.load("peers")
 SUBMIT, QUERY = "submit", "query"
 
@@ -31,6 +33,10 @@ FULL_RETRY_MS = 1_500
 IN_FLIGHT_FRESH_S = 0.2
 PEER_EVERY_S = 5.0
 PEER_GONE_MS = 20_000
+# A task asks again after this long however long the line is: it may have become shorter.
+POLL_WAIT_MS = 120_000
+# One that did not ask again in time has ended some other way; longer than a lease.
+POLL_GONE_MS = 15_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +53,10 @@ _UNLIMITED = UpstreamLimits()
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """What is asked of a budget; a query has no attempt and needs no slot (cap 0)."""
+    """What is asked of a budget; a query has no attempt and needs no slot (cap 0).
+
+    A poll names its task, and when that may be done (UTC ms).
+    """
 
     upstream: str
     plane: str
@@ -55,6 +64,8 @@ class _Call:
     per_second: Decimal
     attempt_id: str = ""
     cap: int = 0
+    task_id: str = ""
+    likely_ms: int = 0
 
 
 class ValkeyBudgets:
@@ -107,6 +118,31 @@ class ValkeyBudgets:
             raise ValueError(f"{upstream!r} never allows {count} queries at once")
         return await self._take(_Call(upstream, QUERY, count, limits.query_per_second))
 
+    async def take_poll(self, upstream: str, task_id: str, likely_ms: int) -> int:
+        """Take the right to poll a task that is probably done at a time (UTC ms).
+
+        Gives 0, or the milliseconds after which to ask again. Where more tasks want a query
+        than the rate allows, those likely done first are first.
+        """
+        rate = self._limits().get(upstream, _UNLIMITED).query_per_second
+        if not rate:
+            return 0
+        call = _Call(upstream, QUERY, 1, rate, task_id=task_id, likely_ms=likely_ms)
+        return await self._take(call)
+
+    async def poll_lines(self) -> Mapping[str, PollLine]:
+        """Give the line at each upstream that limits queries. Raises IndexUnavailable."""
+        now_ms = self._valkey.now_ms()
+        limited = [name for name, limits in self._limits().items() if limits.query_per_second]
+        found = {}
+        for name in limited:
+            line = keys.polls(name)
+            waiting = await self._valkey.execute("ZCARD", line)
+            first = await self._valkey.execute("ZRANGE", line, 0, 0, "WITHSCORES")
+            lag_ms = max(0, now_ms - int(float(first[1]))) if first else 0
+            found[name] = PollLine(int(waiting), lag_ms)
+        return found
+
     async def finish(self, upstream: str, attempt_id: str) -> None:
         """The attempt no longer runs at the vendor. Finishing again does no harm."""
         limits = self._limits().get(upstream)
@@ -152,10 +188,19 @@ class ValkeyBudgets:
         return FULL_RETRY_MS if wait_ms < 0 else wait_ms
 
     async def _take_shared(self, call: _Call, rate: Rate) -> int:
+        if call.task_id:
+            return await self._take_poll_shared(call, rate)
         names = [keys.grants(call.upstream, call.plane), keys.slots(call.upstream)]
         amounts = (call.count, rate.allowed, rate.window_us)
         slot = (call.attempt_id, call.cap, SLOT_MS)
         return int(await self._valkey.run(TAKE, names, *amounts, *slot))
+
+    async def _take_poll_shared(self, call: _Call, rate: Rate) -> int:
+        upstream = call.upstream
+        names = [keys.grants(upstream, QUERY), keys.polls(upstream), keys.poll_turns(upstream)]
+        wish = (call.task_id, call.likely_ms)
+        limits = (rate.allowed, rate.window_us)
+        return int(await self._valkey.run(POLL, names, *limits, *wish, POLL_WAIT_MS, POLL_GONE_MS))
 
     def _take_own(self, call: _Call) -> int:
         now_us = _now_us()

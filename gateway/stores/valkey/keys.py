@@ -14,6 +14,8 @@ CHANGES = "igw:changes"
 """Channel. ``e`` + id: ended; ``c`` + id: changed visibly; ``d``: something became due."""
 CIRCUITS = "igw:circuits"
 """Hash of circuits, field ``upstream\\nmodel``, value JSON."""
+TRACKS = "igw:tracks"
+"""Hash of how upstreams did lately, field ``upstream\\nmodel``, value JSON."""
 PEERS = "igw:peers"
 """Sorted set of gateway processes by when (ms) they last took from a budget."""
 
@@ -36,3 +38,18 @@ def limit(key_id: str, name: str) -> str:
 def slots(upstream: str) -> str:
     """Give the key of the sorted set of attempts in flight by when (ms) their slot expires."""
     return f"igw:slots:{upstream}"
+
+
+def spent(day: int) -> str:
+    """Give the key of the hash of what each upstream's jobs of a day (since 1970) cost."""
+    return f"igw:spent:{day}"
+
+
+def polls(upstream: str) -> str:
+    """Give the key of the sorted set of tasks that wait for a query, by when they may be done."""
+    return f"igw:polls:{upstream}"
+
+
+def poll_turns(upstream: str) -> str:
+    """Give the key of the sorted set of the same tasks by when (ms) they are expected back."""
+    return f"igw:polls:back:{upstream}"
