@@ -2,7 +2,8 @@
 
 One circuit per (upstream, model); an account fault benches the whole upstream under the
 model name ``*``. Opens at 5 consecutive faults or at least 50 % of at least 20 in 60 s, for
-30 s doubling to 5 minutes; then half-open: one live task decides.
+30 s doubling to 5 minutes; then half-open: one live task decides. One that opens again soon after
+it closed begins where it was.
 
 Submits and completions are counted apart: an upstream that takes every job within a second and
 fails it a minute later would otherwise look half well for ever.
@@ -190,10 +191,18 @@ def _fault(circuit: Circuit, signal: Signal, now_ms: int) -> Circuit:
     tally = counted.submit if signal.plane is Plane.SUBMIT else counted.completion
     if not circuit.open_until_ms and not tally.trips:
         return replace(counted, reason=signal.reason)
-    remembered = circuit.is_benched or now_ms - circuit.closed_ms < 2 * circuit.bench_ms
-    bench_ms = min(max(circuit.bench_ms * 2 if remembered else 0, BENCH_MS), BENCH_MS_MAX)
+    bench_ms = min(max(_bench_before(circuit, now_ms), BENCH_MS), BENCH_MS_MAX)
     until_ms = now_ms + max(bench_ms, signal.bench_ms)
     return _opened(replace(counted, bench_ms=bench_ms), signal, until_ms)
+
+
+def _bench_before(circuit: Circuit, now_ms: int) -> int:
+    """Give the bench that history asks for: twice the last one after a failed trial, the same
+    again where it opens soon after a trial that did well.
+    """
+    if circuit.is_benched:
+        return circuit.bench_ms * 2
+    return circuit.bench_ms if now_ms - circuit.closed_ms < 2 * circuit.bench_ms else 0
 
 
 def _opened(circuit: Circuit, signal: Signal, until_ms: int) -> Circuit:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from hashlib import blake2b
 from math import inf, log
+from typing import assert_never
 
 from gateway.domain.model import Offer
 from gateway.domain.money import MicroUsd
@@ -63,6 +64,8 @@ def ranked(
             return _by_amount(choices, lambda c: c.effective_cost, near_tie_percent)
         case Strategy.CHEAPEST:
             return _by_amount(choices, lambda c: c.cost, near_tie_percent)
+        case _:
+            assert_never(strategy)
 
 
 def note_on(choice: Choice, strategy: Strategy, near_tie_percent: Decimal) -> str:
@@ -76,6 +79,8 @@ def note_on(choice: Choice, strategy: Strategy, near_tie_percent: Decimal) -> st
             return f"{choice.success:.0%} end well"
         case Strategy.WEIGHTED:
             return f"weight {choice.offer.weight}"
+        case _:
+            assert_never(strategy)
 
 
 def _by_amount(

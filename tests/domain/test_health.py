@@ -173,11 +173,24 @@ def test_only_the_plane_in_doubt_or_a_whole_job_closes_it(opened_by, does_well, 
     assert circuit.is_benched is not closes
 
 
-def test_a_closed_circuit_begins_afresh():
+def test_a_closed_circuit_needs_five_faults_again():
     now_ms = T0 + BENCH_MS
     circuit = after(good(), start=opened(), at_ms=now_ms)
-    again = after(*[fault()] * 5, start=circuit, at_ms=now_ms)
-    assert again.open_until_ms == now_ms + BENCH_MS
+    assert not after(*[fault()] * 4, start=circuit, at_ms=now_ms).is_benched
+    assert after(*[fault()] * 5, start=circuit, at_ms=now_ms).is_benched
+
+
+@pytest.mark.parametrize(
+    ("later_ms", "bench_ms"),
+    [(0, 2 * BENCH_MS), (4 * BENCH_MS - 1, 2 * BENCH_MS), (4 * BENCH_MS, BENCH_MS)],
+)
+def test_what_opens_again_soon_after_it_closed_rests_as_long_as_before(later_ms, bench_ms):
+    twice = after(TRIAL, fault(), start=opened(), at_ms=T0 + BENCH_MS)
+    closed_ms = twice.open_until_ms
+    circuit = after(good(), start=twice, at_ms=closed_ms)
+    again_ms = closed_ms + later_ms
+    again = after(*[fault()] * 5, start=circuit, at_ms=again_ms)
+    assert again.open_until_ms == again_ms + bench_ms
 
 
 def test_doubt_about_completions_outlives_a_trial_whose_submit_failed():
@@ -286,6 +299,7 @@ class BreakerMachine(RuleBasedStateMachine):
         self.model = Model()
         self.now_ms = T0
         self.benches = 0
+        self.closed_ms = 0
         self.open_until_ms = 0
         self.throttled_until_ms = 0
         self.trial_until_ms = 0
@@ -302,7 +316,7 @@ class BreakerMachine(RuleBasedStateMachine):
             if self.now_ms < self.open_until_ms:
                 continue
             if self.open_until_ms and (plane is COMPLETION or plane is self.doubt):
-                self.model, self.benches, self.open_until_ms = Model(), 0, 0
+                self.model, self.closed_ms, self.open_until_ms = Model(), self.now_ms, 0
                 self.trial_until_ms = 0
             self.model.seen[plane].append((self.now_ms, False))
 
@@ -331,9 +345,16 @@ class BreakerMachine(RuleBasedStateMachine):
     def bench(self, plane):
         if not (self.open_until_ms and self.doubt is COMPLETION):
             self.doubt = plane
-        self.open_until_ms = self.now_ms + min(BENCH_MS * 2**self.benches, BENCH_MS_MAX)
-        self.benches += 1
+        self.benches = self.benches + 1 if self.open_until_ms else self.remembered()
+        self.open_until_ms = self.now_ms + self.bench_ms()
         self.trial_until_ms = 0
+
+    def bench_ms(self):
+        return min(BENCH_MS * 2 ** (self.benches - 1), BENCH_MS_MAX) if self.benches else 0
+
+    def remembered(self):
+        recent = self.benches and self.now_ms - self.closed_ms < 2 * self.bench_ms()
+        return self.benches if recent else 1
 
     @rule(bench_ms=st.sampled_from([0, 3_000, 45_000]))
     def refuse_for_pace(self, bench_ms):

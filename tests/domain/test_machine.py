@@ -445,6 +445,26 @@ def test_polls_start_at_a_second_and_stay_within_five() -> None:
     assert poll_delay_ms(attempt, NOW, asked_ms=0) == 200
 
 
+@pytest.mark.parametrize(
+    ("ran_ms", "delay_ms"),
+    [
+        (1_000, 5_000),
+        (17_000, 3_000),
+        (19_900, 1_000),
+        (20_500, 1_000),
+        (26_000, 3_000),
+        (99_000, 5_000),
+    ],
+)
+def test_polls_are_close_around_the_time_a_job_is_expected_to_take(ran_ms, delay_ms) -> None:
+    attempt = replace(started().attempt, polls=3, started_ms=NOW - ran_ms)
+
+    assert poll_delay_ms(attempt, NOW, expected_ms=20_000) == delay_ms
+    first = replace(attempt, polls=0)
+    assert poll_delay_ms(first, NOW, expected_ms=20_000) == 1_000, "some are refused at once"
+    assert poll_delay_ms(attempt, NOW, asked_ms=700, expected_ms=20_000) == 700
+
+
 def test_only_a_task_nobody_was_sent_can_certainly_be_cancelled() -> None:
     assert a_task().can_cancel
     assert not a_task(started()).can_cancel
