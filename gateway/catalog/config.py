@@ -15,20 +15,22 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.catalog.builtin import Builtin, Provider, milliseconds, read_model
-from gateway.catalog.offers import derived_price, price_table, read_offer
+from gateway.catalog.offers import derived_price, read_offer
+from gateway.catalog.prices import Rates, read_price, read_rates
 from gateway.catalog.reading import Notes, Table, did_you_mean
 from gateway.domain.model import (
     Catalog,
     Model,
     Offer,
     OnAmbiguous,
-    PriceTable,
     Secret,
     Upstream,
 )
+from gateway.domain.price_table import PriceTable
 from gateway.domain.strategy import RoutingPolicy, Strategy
 
 CREDITS_PER_USD = Decimal("68.1818")  # 1.5 credits = $0.022 (seed 000)
+PRICING = ("price_credits", "edit_surcharge_credits", "price_changes", "strategy")
 NEAR_TIE_MAX = 100
 _UPSTREAM_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
@@ -43,6 +45,7 @@ class _Draft:
     offers: dict[str, list[Offer]] = field(default_factory=dict)
     prices: dict[str, PriceTable] = field(default_factory=dict)
     strategies: dict[str, Strategy] = field(default_factory=dict)
+    rates: Rates = field(default_factory=dict)
     own_aliases: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
@@ -52,7 +55,7 @@ def read_config(
     """Read a whole configuration; what is wrong is noted and left out of the result."""
     top = Table(document, "", notes)
     per_usd = _credits_per_usd(top)
-    draft = _Draft(dict(base.models))
+    draft = _Draft(dict(base.models), rates=read_rates(top))
     routing = _routing(top)
     for name, table in top.children("models"):
         _model(table, name, draft)
@@ -109,7 +112,7 @@ def _model(table: Table, name: str, draft: _Draft) -> None:
     if owner is not None and name not in draft.models:
         table.notes.append((table.where, f"is another name of {owner!r}: write that"))
         return
-    price = price_table(table, "price_credits")
+    price = read_price(table)
     if price is not None:
         draft.prices[name] = price
     strategy = _strategy(table)
@@ -126,7 +129,7 @@ def _model(table: Table, name: str, draft: _Draft) -> None:
     elif not _ALIAS.fullmatch(name):
         table.notes.append((table.where, "is no usable model name"))
     values = {key: value for key, value in table.values.items() if key != "aliases"}
-    facts = Table(values, table.where, table.notes, {"price_credits", "strategy"})
+    facts = Table(values, table.where, table.notes, set(PRICING))
     model = read_model(facts, name, draft.models) if known or defines else None
     if model is not None:
         draft.models[name] = model
@@ -179,7 +182,7 @@ def _upstream(
     upstream = _account(table, name, provider, environ)
     offers: list[Offer] = []
     for inner in table.array("offers"):
-        offer = read_offer(inner, upstream, provider, draft.models, base)
+        offer = read_offer(inner, upstream, provider, draft.models, base, draft.rates)
         if offer is not None and any(o.model == offer.model for o in offers):
             inner.note("model", f"{offer.model!r} is offered twice by {name!r}")
         elif offer is not None:

@@ -8,9 +8,11 @@ from urllib.parse import urlsplit
 
 from gateway.catalog.builtin import Builtin, Provider, Sale
 from gateway.catalog.limits import Patch, narrowed, read_patch
+from gateway.catalog.prices import Rates, every_table, read_cost
 from gateway.catalog.reading import Table, did_you_mean
-from gateway.domain.model import Model, Offer, PriceTable, Upstream
+from gateway.domain.model import Model, Offer, Upstream
 from gateway.domain.money import credits_for_usd
+from gateway.domain.price_table import PriceTable
 from gateway.domain.request import TIER_SIDES
 
 
@@ -20,6 +22,7 @@ def read_offer(
     provider: Provider,
     models: Mapping[str, Model],
     base: Builtin,
+    rates: Rates,
 ) -> Offer | None:
     """Read one ``[[upstreams.x.offers]]``; None, with the reason noted, when it is not usable."""
     name = table.required_text("model")
@@ -28,9 +31,7 @@ def read_offer(
     limits = table.child("limits")
     patch = read_patch(limits) if limits is not None else {}
     weight = table.integer("weight")
-    cost = price_table(table, "cost_usd")
-    if "cost_usd" not in table:
-        table.note("cost_usd", "is missing: what does one picture cost?")
+    cost = read_cost(table, rates)
     table.finish()
     model = models.get(name)
     if model is None:
@@ -86,31 +87,14 @@ def merged(below: Patch, above: Patch) -> Patch:
 
 
 def derived_price(offers: Sequence[Offer], credits_per_usd: Decimal) -> PriceTable:
-    """Give the price that covers the dearest offer, per tier, rounded up to a micro-credit."""
-    if all(offer.cost.flat is not None for offer in offers):
-        dearest = max(offer.cost.per_image("1K") for offer in offers)
-        return PriceTable(flat=credits_for_usd(dearest, credits_per_usd))
+    """Give the price that covers the dearest offer at any time, per tier, rounded up."""
+    edit = credits_for_usd(max(offer.cost.edit for offer in offers), credits_per_usd)
+    tables = [table for offer in offers for table in every_table(offer.cost)]
+    if all(table.flat is not None for table in tables):
+        dearest = max(table.per_image("1K") for table in tables)
+        return PriceTable(flat=credits_for_usd(dearest, credits_per_usd), edit=edit)
     tiers = {}
     for tier in TIER_SIDES:
-        dearest = max(offer.cost.per_image(tier) for offer in offers)
+        dearest = max(table.per_image(tier) for table in tables)
         tiers[tier] = credits_for_usd(dearest, credits_per_usd)
-    return PriceTable(tiers=tiers)
-
-
-def price_table(table: Table, key: str) -> PriceTable | None:
-    """Read an amount per picture: one amount, or a table by tier. None when absent or wrong."""
-    value = table.values.get(key)
-    if not isinstance(value, dict):
-        flat = table.micro(key)
-        return None if flat is None else PriceTable(flat=flat)
-    inner = table.child(key)
-    assert inner is not None
-    tiers = {}
-    for tier in TIER_SIDES:
-        amount = inner.micro(tier)
-        if amount is not None:
-            tiers[tier] = amount
-    inner.finish()
-    if not value:
-        table.note(key, 'needs at least one tier, such as { "2K" = "0.03" }')
-    return PriceTable(tiers=tiers) if tiers else None
+    return PriceTable(tiers=tiers, edit=edit)

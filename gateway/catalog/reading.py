@@ -107,6 +107,18 @@ class Table:
             return None
         return int(datetime(value.year, value.month, value.day, tzinfo=UTC).timestamp())
 
+    def moment(self, key: str) -> int | None:
+        """Give a time as UTC ms: a date (its midnight, UTC), or a time with its offset."""
+        value = self._of(key, date, "a date or a time such as 2027-01-01T00:00:00Z")
+        if value is None:
+            return None
+        if not isinstance(value, datetime):
+            value = datetime(value.year, value.month, value.day, tzinfo=UTC)
+        if value.tzinfo is None:
+            self.note(key, "needs its offset, such as 2027-01-01T00:00:00Z")
+            return None
+        return int(value.timestamp() * 1000)
+
     def words(self, key: str, legal: Collection[str] | None = None) -> tuple[str, ...] | None:
         """Give a list of texts, each one of ``legal`` where that is given."""
         value = self._of(key, list, "a list of texts")

@@ -82,7 +82,13 @@ def _price_view(model: Model, limits: Limits, catalog: Catalog) -> Json | None:
     amounts = {tier: catalog.price(model.id, tier) for tier in tiers_made(limits)}
     lowest = min(amounts.values())
     by_tier = {tier: format_micro(amount) for tier, amount in amounts.items()}
-    return {"unit": "credits", "per_image": format_micro(lowest), "by_tier": by_tier}
+    edit = catalog.prices[model.id].edit
+    return {
+        "unit": "credits",
+        "per_image": format_micro(lowest),
+        "by_tier": by_tier,
+        **({"edit_surcharge": format_micro(edit)} if edit else {}),
+    }
 
 
 def tiers_made(limits: Limits) -> list[str]:

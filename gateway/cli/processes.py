@@ -25,7 +25,8 @@ from gateway.http.app import create_app
 from gateway.logs import configure_logging
 from gateway.settings import Settings, SettingsError, load_settings
 from gateway.simulator import DEFAULT_PORTS, SimulatorConfig, run
-from gateway.wiring.runtime import Gateway, open_gateway, reload_on_signal
+from gateway.wiring.configuration import reload_on_signal
+from gateway.wiring.runtime import Gateway, open_gateway
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator

@@ -6,11 +6,12 @@ All of it is data read from TOML (`gateway/catalog`); nothing here knows a vendo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
 
 from gateway.domain.money import MicroCredits, MicroUsd
+from gateway.domain.price_table import PriceTable
 from gateway.domain.request import Mode, Size
 from gateway.domain.strategy import RoutingPolicy
 
@@ -157,28 +158,6 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class PriceTable:
-    """An amount per picture: one ``flat`` amount, or one per tier (1K, 2K, 4K), in micro."""
-
-    flat: int | None = None
-    tiers: Mapping[str, int] = field(default_factory=dict)
-
-    def per_image(self, tier: str) -> int:
-        """Give the micro amount for one picture of a tier.
-
-        A tier missing from the table costs what the next larger listed tier costs, else the
-        largest: never less than the vendor could ask.
-        """
-        if self.flat is not None:
-            return self.flat
-        order = ("1K", "2K", "4K")
-        for name in order[order.index(tier) :]:
-            if name in self.tiers:
-                return self.tiers[name]
-        return max(self.tiers.values())
-
-
-@dataclass(frozen=True, slots=True)
 class Model:
     """A model the gateway sells under one canonical id.
 
@@ -286,18 +265,33 @@ class Catalog:
     credits_per_usd: Decimal
     routing: RoutingPolicy = field(default_factory=RoutingPolicy)
 
-    def price(self, model: str, tier: str) -> MicroCredits:
+    def price(self, model: str, tier: str, *, edits: bool = False) -> MicroCredits:
         """Give what a team pays for one picture of this tier."""
-        return self.prices[model].per_image(tier)
+        return self.prices[model].per_image(tier, edits=edits)
+
+    def at(self, now_ms: int) -> Catalog:
+        """Give the catalogue with the prices and costs in force at a time (UTC ms)."""
+        offers = {
+            model: tuple(replace(offer, cost=offer.cost.at(now_ms)) for offer in offered)
+            for model, offered in self.offers.items()
+        }
+        prices = {model: table.at(now_ms) for model, table in self.prices.items()}
+        return replace(self, offers=offers, prices=prices)
+
+    def next_change_ms(self, now_ms: int) -> int | None:
+        """Give when a price or a cost changes next; None when none will."""
+        tables = [*self.prices.values(), *(o.cost for of in self.offers.values() for o in of)]
+        moments = (moment for table in tables for moment in table.moments() if moment > now_ms)
+        return min(moments, default=None)
 
     def offer(self, model: str, upstream: str) -> Offer | None:
         """Give the offer an upstream makes for a model, None when it makes none."""
         return next((o for o in self.offers.get(model, ()) if o.upstream == upstream), None)
 
 
-def cost_of(offer: Offer, tier: str, n: int) -> MicroUsd:
+def cost_of(offer: Offer, tier: str, n: int, *, edits: bool = False) -> MicroUsd:
     """Give what ``n`` pictures of a tier cost at this offer."""
-    return offer.cost.per_image(tier) * n
+    return offer.cost.per_image(tier, edits=edits) * n
 
 
 def parse_size(text: str) -> Size | None:

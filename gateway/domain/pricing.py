@@ -31,4 +31,5 @@ class Price:
 def price_of(request: GenerationRequest, catalog: Catalog) -> Price:
     """Price a checked request for a model that is sold, by its size under the model's own rule."""
     resolved = resolve(request, catalog.models[request.model].limits.size)
-    return Price(catalog.price(request.model, resolved.tier), request.n, resolved.tier)
+    unit = catalog.price(request.model, resolved.tier, edits=bool(request.images))
+    return Price(unit, request.n, resolved.tier)

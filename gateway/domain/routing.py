@@ -216,7 +216,7 @@ def _able(
             others.append((len(problems), offer.cost.per_image("1K"), offer.upstream))
             continue
         resolved = resolve(request, offer.limits.size)
-        unit = offer.cost.per_image(resolved.tier)
+        unit = cost_of(offer, resolved.tier, 1, edits=bool(request.images))
         limit = request.rules.max_price
         if limit is not None and unit > limit:
             unable[offer.upstream] = (_too_dear(unit, limit),)
@@ -227,7 +227,7 @@ def _able(
             Choice(
                 offer,
                 resolved,
-                cost_of(offer, resolved.tier, request.n),
+                unit * request.n,
                 order=_position(offer, request.rules.order),
                 load=_load(catalog, conditions.in_flight, offer.upstream),
                 expected_ms=track.expected_ms(model.typical_ms if model else 0, now_ms),

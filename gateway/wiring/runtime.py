@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
 
-from gateway import catalog as catalogue
-from gateway import upstreams
 from gateway.app.advance import Advance
 from gateway.app.audit_books import DailyProof
 from gateway.app.cancel import Cancel
@@ -19,7 +15,7 @@ from gateway.app.core import Core
 from gateway.app.dialect import View
 from gateway.app.outlook import Outlook
 from gateway.app.pictures import Pictures
-from gateway.app.ports import AssetStore, UpstreamAdapter
+from gateway.app.ports import AssetStore
 from gateway.app.query import Query
 from gateway.app.readings import Readings
 from gateway.app.reconcile import Reconcile
@@ -34,11 +30,9 @@ from gateway.callbacks.dispatcher import Dispatcher
 from gateway.callbacks.sender import HttpCallbackSender
 from gateway.catalog.schema import model_view
 from gateway.dialects import DIALECTS
-from gateway.domain.errors import ConfigError
-from gateway.domain.model import Catalog, Upstream
-from gateway.domain.money import MicroUsd
+from gateway.domain.model import Catalog
 from gateway.domain.task import Task
-from gateway.egress.clients import callback_client, fetch_client, upstream_client
+from gateway.egress.clients import callback_client, fetch_client
 from gateway.egress.fetch import GuardedFetcher
 from gateway.egress.inspect import HeaderInspector
 from gateway.http.replies import encode
@@ -54,7 +48,7 @@ from gateway.stores.postgres.outbox import PostgresOutbox
 from gateway.stores.postgres.repeats import PostgresRepeats
 from gateway.stores.postgres.tasks import PostgresTasks
 from gateway.stores.postgres.usage import PostgresUsage
-from gateway.stores.valkey.budgets import UpstreamLimits, ValkeyBudgets
+from gateway.stores.valkey.budgets import ValkeyBudgets
 from gateway.stores.valkey.connection import Valkey
 from gateway.stores.valkey.health import ValkeyHealthBoard
 from gateway.stores.valkey.key_limits import ValkeyKeyLimits
@@ -63,74 +57,12 @@ from gateway.stores.valkey.spending import ValkeySpending
 from gateway.stores.valkey.tracks import ValkeyTracks
 from gateway.wiring.administration import administration
 from gateway.wiring.books import Books, SystemClock, open_books
+from gateway.wiring.configuration import Configuration, load_catalog
 from gateway.worker import Worker
 
 log = structlog.get_logger(__name__)
 
 HOUR_MS = 3_600_000
-
-
-class Configuration:
-    """The catalogue in force and the adapters of its upstreams; both are swapped whole."""
-
-    def __init__(self, load: Callable[[], Catalog]) -> None:
-        """Take what reads the configuration, and read it. Raises ConfigError."""
-        self._load = load
-        self._catalog = load()
-        self._adapters: Mapping[str, UpstreamAdapter] = {}
-        self._built: Mapping[str, Upstream] = {}
-        self._retired: list[UpstreamAdapter] = []
-
-    @property
-    def catalog(self) -> Catalog:
-        """The catalogue in force."""
-        return self._catalog
-
-    @property
-    def adapters(self) -> Mapping[str, UpstreamAdapter]:
-        """One adapter per configured upstream."""
-        return self._adapters
-
-    def build_adapters(self) -> None:
-        """Make adapters for the catalogue in force; those of unchanged upstreams are kept.
-
-        A replaced adapter may be in the middle of a call, so it is closed only at the end.
-        """
-        adapters: dict[str, UpstreamAdapter] = {}
-        for name, upstream in self._catalog.upstreams.items():
-            if self._built.get(name) == upstream:
-                adapters[name] = self._adapters[name]
-            else:
-                client = upstream_client(upstream)
-                adapters[name] = upstreams.build(upstream, client, lambda: int(time.time()))
-        kept = set(map(id, adapters.values()))
-        self._retired += [a for a in self._adapters.values() if id(a) not in kept]
-        self._adapters, self._built = adapters, dict(self._catalog.upstreams)
-
-    def reload(self) -> None:
-        """Read the configuration again; a bad one keeps the old. Raises ConfigError."""
-        self._catalog = self._load()
-        self.build_adapters()
-
-    def limits(self) -> Mapping[str, UpstreamLimits]:
-        """Give the budgets of every upstream account."""
-        return {
-            name: UpstreamLimits(
-                max_in_flight=upstream.max_in_flight,
-                submit_per_second=upstream.submit_per_second,
-                query_per_second=upstream.query_per_second,
-            )
-            for name, upstream in self._catalog.upstreams.items()
-        }
-
-    def daily_caps(self) -> Mapping[str, MicroUsd]:
-        """Give what each upstream account may cost in a day; 0 is no limit."""
-        return {name: upstream.daily_cost for name, upstream in self._catalog.upstreams.items()}
-
-    async def aclose(self) -> None:
-        """Close every adapter."""
-        for adapter in (*self._adapters.values(), *self._retired):
-            await adapter.aclose()
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,11 +97,6 @@ class Gateway:
         )
 
 
-def load_catalog(settings: Settings) -> Catalog:
-    """Read the configured catalogue. Raises ConfigError."""
-    return catalogue.load(settings.config, os.environ)
-
-
 @asynccontextmanager
 async def open_gateway(
     settings: Settings, *, database_url: str, redis_url: str
@@ -179,7 +106,8 @@ async def open_gateway(
     Raises ConfigError, StoreUnavailable, WrongSecretKey. Valkey may be away.
     """
     async with AsyncExitStack() as stack:
-        configuration = Configuration(lambda: load_catalog(settings))
+        clock = SystemClock()
+        configuration = Configuration(lambda: load_catalog(settings), clock)
         configuration.build_adapters()
         stack.push_async_callback(configuration.aclose)
         books = await stack.enter_async_context(open_books(settings, database_url))
@@ -189,7 +117,6 @@ async def open_gateway(
         stack.push_async_callback(valkey.aclose)
         live = ValkeyLiveTasks(valkey, books.tasks.get, task_ttl_hours=settings.task_ttl_hours)
         stack.push_async_callback(live.aclose)
-        clock = SystemClock()
         parts = _Parts(
             settings=settings,
             configuration=configuration,
@@ -388,13 +315,3 @@ def _callback_body(task: Task, base_url: str, clock: SystemClock) -> bytes:
     """Give what a query of the task would answer, in the dialect that created it."""
     view = View(base_url, "", clock.now_ms())
     return encode(DIALECTS[task.dialect].render_task(task, view).body)
-
-
-def reload_on_signal(configuration: Configuration) -> None:
-    """Reload the configuration; a bad one keeps the old and says why in the log."""
-    try:
-        configuration.reload()
-    except ConfigError as error:
-        log.warning("reload_refused", problems=[f"{w}: {m}" for w, m in error.problems])
-    else:
-        log.info("configuration_reloaded", upstreams=sorted(configuration.catalog.upstreams))

@@ -8,7 +8,8 @@ import pytest
 
 from gateway.catalog import check, load
 from gateway.domain.errors import ConfigError
-from gateway.domain.model import OnAmbiguous, PriceTable
+from gateway.domain.model import OnAmbiguous
+from gateway.domain.price_table import PriceTable
 from tests.support.catalogs import catalog_of, problems_of, upstream_toml
 
 WAN25, WAN27 = "wan2.5-t2i-preview", "wan2.7-image"

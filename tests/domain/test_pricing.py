@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.model import PriceTable, cost_of
+from gateway.domain.model import cost_of
+from gateway.domain.price_table import PriceTable
 from gateway.domain.pricing import price_of
 from tests.support.catalogs import ask, catalog_of, upstream_toml
 
