@@ -30,7 +30,7 @@ from gateway.domain.price_table import PriceTable
 from gateway.domain.strategy import RoutingPolicy, Strategy
 
 CREDITS_PER_USD = Decimal("68.1818")  # 1.5 credits = $0.022 (seed 000)
-PRICING = ("price_credits", "edit_surcharge_credits", "price_changes", "strategy")
+PRICING = ("price_credits", "edit_surcharge_credits", "changes", "strategy")
 NEAR_TIE_MAX = 100
 _UPSTREAM_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")

@@ -41,9 +41,9 @@ def read_price(table: Table) -> PriceTable | None:
     """
     price = price_table(table, "price_credits")
     edit = table.micro("edit_surcharge_credits") or 0
-    changes = tuple(_changes(table, "price_changes", lambda one: price_table(one, "price_credits")))
+    changes = tuple(_changes(table, "changes", lambda one: price_table(one, "price_credits")))
     if price is None:
-        for key in ("edit_surcharge_credits", "price_changes"):
+        for key in ("edit_surcharge_credits", "changes"):
             if key in table:
                 table.note(key, "needs price_credits beside it")
         return None
@@ -61,7 +61,7 @@ def read_cost(table: Table, rates: Rates) -> PriceTable | None:
         table.note(key, "is missing: what does one picture cost?")
     cost = price_table(table, key)
     edit = table.micro(edit_key) or 0
-    changes = tuple(_changes(table, "cost_changes", lambda one: price_table(one, key)))
+    changes = tuple(_changes(table, "changes", lambda one: price_table(one, key)))
     if cost is None:
         return None
     whole = replace(cost, edit=edit, changes=changes)

@@ -38,7 +38,7 @@ def test_a_cost_may_be_in_another_currency_and_is_rounded_up():
 
 
 CHANGES = """cost_usd = "0.03"
-cost_changes = [
+changes = [
   { from = 2027-01-01, until = 2027-01-03, cost_usd = "0.02" },
   { from = 2027-01-02T00:00:00Z, cost_usd = "0.01", until = 2027-01-02T12:00:00+00:00 },
   { from = 2027-02-01T08:00:00+08:00, cost_usd = { "1K" = "0.04", "4K" = "0.08" } },
@@ -58,7 +58,7 @@ cost_changes = [
         (JAN_1 + 900 * DAY_MS, 40_000),
     ],
 )
-def test_a_cost_changes_when_it_was_said_to(at_ms, micro):
+def test_a_changes_when_it_was_said_to(at_ms, micro):
     assert cost(selling(CHANGES), at_ms=at_ms) == micro
 
 
@@ -69,10 +69,10 @@ def test_the_catalogue_knows_when_the_next_change_is():
     assert catalog.next_change_ms(JAN_1 + 31 * DAY_MS) is None
 
 
-def test_a_price_changes_too_and_without_one_covers_the_dearest_cost_of_any_time():
+def test_a_changes_too_and_without_one_covers_the_dearest_cost_of_any_time():
     price = f"""[models."{WAN25}"]
 price_credits = "2"
-price_changes = [{{ from = 2027-01-01, price_credits = "1.5" }}]
+changes = [{{ from = 2027-01-01, price_credits = "1.5" }}]
 """
     catalog = catalog_of(selling('cost_usd = "0.02"', price))
     assert catalog.at(JAN_1 - 1).price(WAN25, "1K") == 2_000_000
@@ -116,28 +116,26 @@ def test_a_surcharge_outlives_changes_and_goes_into_a_derived_price():
         ('[currencies]\nUSD = "1"\n' + selling('cost_usd = "1"'), "USD", "no code"),
         (selling('cost = "1"'), "cost_usd", "is missing"),
         (
-            selling('cost_usd = "1"\ncost_changes = [{ cost_usd = "2" }]'),
+            selling('cost_usd = "1"\nchanges = [{ cost_usd = "2" }]'),
             "from",
             "is missing",
         ),
         (
-            selling(
-                'cost_usd = "1"\ncost_changes = [{ from = 2027-01-01T00:00:00, cost_usd = "2" }]'
-            ),
+            selling('cost_usd = "1"\nchanges = [{ from = 2027-01-01T00:00:00, cost_usd = "2" }]'),
             "from",
             "needs its offset",
         ),
         (
             selling(
                 'cost_usd = "1"\n'
-                'cost_changes = [{ from = 2027-01-02, until = 2027-01-02, cost_usd = "2" }]'
+                'changes = [{ from = 2027-01-02, until = 2027-01-02, cost_usd = "2" }]'
             ),
             "until",
             "must be later than from",
         ),
         (
             selling(
-                'cost_usd = "1"\ncost_changes = [{ from = 2027-01-02, cost_usd = "2" },'
+                'cost_usd = "1"\nchanges = [{ from = 2027-01-02, cost_usd = "2" },'
                 ' { from = 2027-01-02, cost_usd = "3" }]'
             ),
             "from",
@@ -149,8 +147,8 @@ def test_a_surcharge_outlives_changes_and_goes_into_a_derived_price():
             "needs price_credits",
         ),
         (
-            selling('cost_usd = "1"', f'[models."{WAN25}"]\nprice_changes = []\n'),
-            "price_changes",
+            selling('cost_usd = "1"', f'[models."{WAN25}"]\nchanges = []\n'),
+            "changes",
             "needs price_credits",
         ),
     ],
