@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from gateway.domain.conditions import Conditions
-from gateway.domain.price_table import PriceChange, PriceTable
 from gateway.domain.pricing import price_of
 from gateway.domain.routing import rank
 from tests.support.catalogs import ask, catalog_of, pictures, problems_of, upstream_toml
@@ -156,17 +153,3 @@ def test_a_surcharge_outlives_changes_and_goes_into_a_derived_price():
 def test_what_is_wrong_is_told_with_its_place(text, where, words):
     found = problems_of(text)
     assert any(place.endswith(where) and words in message for place, message in found), found
-
-
-MOMENTS = st.integers(0, 10)
-
-
-@given(st.lists(st.tuples(MOMENTS, MOMENTS, st.integers(0, 9)), max_size=6), MOMENTS)
-def test_amounts_change_at_their_moments_and_at_no_other_time(drawn, at_ms):
-    changes = {
-        from_ms: PriceChange(PriceTable(flat=amount), from_ms, until if until > from_ms else None)
-        for from_ms, until, amount in drawn
-    }
-    table = PriceTable(flat=100, changes=tuple(changes.values()))
-    if at_ms not in set(table.moments()):
-        assert table.at(at_ms) == table.at(at_ms - 1)
