@@ -14,12 +14,15 @@ from gateway.app.ports.admin import (
     KeyAdmin,
     TeamAdmin,
 )
-from gateway.domain.administration import Actor
+from gateway.domain.administration import Actor, Ask
 
 
 @dataclass(frozen=True, slots=True)
 class Admin:
-    """The stores operators work on, and who a bearer text stands for (None: nobody)."""
+    """The stores operators work on, and who a bearer text stands for (None: nobody).
+
+    ``reload`` reads the configuration again in every process; it raises ConfigError.
+    """
 
     actor: Callable[[str], Awaitable[Actor | None]]
     teams: TeamAdmin
@@ -30,3 +33,4 @@ class Admin:
     credits: CreditAdmin
     drains: DrainAdmin
     reset_health: Callable[[str], Awaitable[None]]
+    reload: Callable[[Ask], Awaitable[None]]

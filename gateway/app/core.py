@@ -15,6 +15,7 @@ from gateway.app.query import Query
 from gateway.app.readings import Readings
 from gateway.app.seats import Seats
 from gateway.app.submit import Submit
+from gateway.app.upstreams import Upstreams
 from gateway.domain.model import Catalog, Model
 
 Probe = Callable[[], Awaitable[None]]
@@ -43,6 +44,7 @@ class Core:
     model_view: Callable[[Model, Catalog], dict[str, Any]]
     probes: Mapping[str, Probe]
     readings: Readings
+    upstreams: Upstreams
     sync_wait_s: float
     seats: Seats
     public_url: str | None

@@ -75,6 +75,40 @@ def check(config: Config = None, as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
+@catalog.command("reload")
+def reload(config: Config = None, as_json: AsJson = False) -> None:
+    """Ask every running process to read the configuration again, if this one finds it right."""
+    from gateway import catalog as catalogue
+    from gateway.cli.files import config_in_use
+    from gateway.domain.errors import ConfigError
+    from gateway.settings import SettingsError, load_settings
+
+    try:
+        found = catalogue.load(config_in_use(load_settings(config=config)), os.environ)
+    except (ConfigError, SettingsError) as error:
+        fail(str(error), as_json=as_json)
+    show(run(_reload(sorted(found.upstreams)), as_json=as_json), as_json=as_json)
+
+
+async def _reload(upstreams: list[str]) -> dict[str, Any]:
+    from gateway.cli.database import engines_of
+    from gateway.domain.administration import COMMAND_LINE
+    from gateway.settings import load_settings
+    from gateway.stores.valkey.connection import Valkey
+    from gateway.wiring.books import open_books
+    from gateway.wiring.reloads import announce
+
+    settings = load_settings()
+    with engines_of(settings) as addresses:
+        valkey = Valkey(addresses.redis)
+        try:
+            async with open_books(settings, addresses.database) as opened:
+                await announce(opened.changes, valkey, upstreams, COMMAND_LINE)
+        finally:
+            await valkey.aclose()
+    return {"asked": True, "upstreams": upstreams}
+
+
 @ledger.command("verify")
 def verify(as_json: AsJson = False) -> None:
     """Prove the ledger: sums, projections, one resolution per task. Exit code 1 if it is wrong."""

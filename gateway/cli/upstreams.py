@@ -22,32 +22,61 @@ Config = Annotated[
 Name = Annotated[str, typer.Argument(help="The upstream's name, as `upstream list` shows it.")]
 
 
+COLUMNS = (
+    "name",
+    "adapter",
+    "models",
+    "state",
+    "reason",
+    "in_flight",
+    "spent_today_usd",
+    "drained_at",
+)
+
+
 @upstream.command("list")
 def list_upstreams(config: Config = None, as_json: AsJson = False) -> None:
-    """List the configured upstreams with their offers, and since when one is drained."""
-    configured = _catalog(config, as_json=as_json)
-    drained = run(_drained(), as_json=as_json)
-    offers = [offer for offered in configured.offers.values() for offer in offered]
+    """List the configured upstreams: what they sell, how they do, what runs there."""
+    views = run(_standings(_catalog(config, as_json=as_json)), as_json=as_json)
+    if as_json:
+        show_table(views, COLUMNS, as_json=True)
+        return
     rows = [
         {
-            "name": one.name,
-            "adapter": one.adapter,
-            "base_url": one.base_url,
-            "models": ", ".join(sorted(o.model for o in offers if o.upstream == one.name)),
-            "drained_at": drained.get(one.name),
+            **view,
+            "models": ", ".join(view["models"]),
+            "reason": "; ".join(_in_words(circuit) for circuit in view["circuits"]),
+            "in_flight": _of(view["in_flight"], view["max_in_flight"]),
+            "spent_today_usd": _of(view["spent_today_usd"], view["daily_cost_usd"]),
         }
-        for one in configured.upstreams.values()
+        for view in views
     ]
-    show_table(rows, ("name", "adapter", "base_url", "models", "drained_at"), as_json=as_json)
+    show_table(rows, COLUMNS, as_json=False)
 
 
-async def _drained() -> dict[str, str | None]:
-    from gateway.app.views import time_text
-    from gateway.cli.database import books
+def _in_words(circuit: dict[str, Any]) -> str:
+    until = f" until {circuit['until']}" if circuit["until"] else ""
+    because = f": {circuit['reason']}" if circuit["reason"] else ""
+    return f"{circuit['model']} {circuit['state']}{until}{because}"
 
-    async with books() as opened:
-        found = await opened.drains.drained()
-        return {name: time_text(at_ms) for name, at_ms in found.items()}
+
+def _of(figure: object, most: object) -> str | None:
+    return None if figure is None else f"{figure} of {most}"
+
+
+async def _standings(configured: Catalog) -> list[dict[str, Any]]:
+    from gateway.cli.database import engines_of
+    from gateway.settings import load_settings
+    from gateway.wiring.books import open_books
+    from gateway.wiring.outlook import open_upstreams
+
+    settings = load_settings()
+    with engines_of(settings) as addresses:
+        async with (
+            open_books(settings, addresses.database) as opened,
+            open_upstreams(configured, opened, addresses.redis) as upstreams,
+        ):
+            return [standing.view() for standing in await upstreams.standings()]
 
 
 @upstream.command("drain")

@@ -284,6 +284,12 @@ class Catalog:
         moments = (moment for table in tables for moment in table.moments() if moment > now_ms)
         return min(moments, default=None)
 
+    def offers_of(self, upstream: str) -> tuple[Offer, ...]:
+        """Give everything an upstream sells."""
+        return tuple(
+            o for offered in self.offers.values() for o in offered if o.upstream == upstream
+        )
+
     def offer(self, model: str, upstream: str) -> Offer | None:
         """Give the offer an upstream makes for a model, None when it makes none."""
         return next((o for o in self.offers.get(model, ()) if o.upstream == upstream), None)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import nan
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from gateway.app.readings import READINGS
+from gateway.app.upstreams import UPSTREAM_READINGS, Standing
 
 REGISTRY = CollectorRegistry()
 
@@ -32,6 +33,28 @@ readings = {
     name: Gauge(f"igw_{name}", description, registry=REGISTRY)
     for name, description in READINGS.items()
 }
+
+breaker_state = Gauge(
+    "igw_breaker_state",
+    "0 closed, 1 half-open, 2 open; model * is the whole account.",
+    ["upstream", "model"],
+    registry=REGISTRY,
+)
+upstream_readings = {
+    name: Gauge(f"igw_{name}", description, ["upstream"], registry=REGISTRY)
+    for name, description in UPSTREAM_READINGS.items()
+}
+
+
+def show_upstreams(standings: Iterable[Standing]) -> None:
+    """Set the figures of the upstreams; those not configured any more go."""
+    for gauge in (breaker_state, *upstream_readings.values()):
+        gauge.clear()
+    for one in standings:
+        for model, state in one.breakers().items():
+            breaker_state.labels(one.upstream.name, model).set(state)
+        for name, figure in one.figures().items():
+            upstream_readings[name].labels(one.upstream.name).set(figure)
 
 
 def show(found: Mapping[str, float]) -> None:

@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from gateway.app.core import Core, Probe
-from gateway.http.metrics import REGISTRY, show
+from gateway.http.metrics import REGISTRY, show, show_upstreams
 
 PROBE_TIMEOUT_S = 2.0
 _ASSET_NAME = re.compile(r"([0-9a-f]{40})\.png\Z")
@@ -48,6 +48,7 @@ def ops_routes(core: Core, draining: asyncio.Event) -> list[BaseRoute]:
 
     async def metrics(_: Request) -> Response:
         show(await core.readings.read())
+        show_upstreams(await core.upstreams.standings())
         return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
 
     async def asset(request: Request) -> Response:

@@ -6,13 +6,16 @@ import hmac
 from collections.abc import Awaitable, Callable
 
 from gateway.app.admin import Admin
-from gateway.domain.administration import ADMIN_KEY, Actor
+from gateway.domain.administration import ADMIN_KEY, Actor, Ask
 from gateway.settings import Settings
 from gateway.wiring.books import Books
 
 
 def administration(
-    settings: Settings, books: Books, reset_health: Callable[[str], Awaitable[None]]
+    settings: Settings,
+    books: Books,
+    reset_health: Callable[[str], Awaitable[None]],
+    reload: Callable[[Ask], Awaitable[None]],
 ) -> Admin:
     """Give the bundle. Without GATEWAY_ADMIN_KEY no bearer text is the admin key."""
     admin_key = settings.admin_key.get_secret_value() if settings.admin_key else ""
@@ -31,4 +34,5 @@ def administration(
         credits=books.ledger,
         drains=books.drains,
         reset_health=reset_health,
+        reload=reload,
     )

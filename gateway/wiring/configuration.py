@@ -84,8 +84,7 @@ class Configuration:
         self._retired += [a for a in self._adapters.values() if id(a) not in kept]
         self._adapters, self._built = adapters, dict(whole.upstreams)
         self._whole, self._holds_until_ms = whole, 0
-        self._limits = {name: _limits_of(one) for name, one in whole.upstreams.items()}
-        self._daily_caps = {name: one.daily_cost for name, one in whole.upstreams.items()}
+        self._limits, self._daily_caps = limits_of(whole), daily_caps_of(whole)
 
     def limits(self) -> Mapping[str, UpstreamLimits]:
         """Give the budgets of every upstream account."""
@@ -101,12 +100,21 @@ class Configuration:
             await adapter.aclose()
 
 
-def _limits_of(upstream: Upstream) -> UpstreamLimits:
-    return UpstreamLimits(
-        max_in_flight=upstream.max_in_flight,
-        submit_per_second=upstream.submit_per_second,
-        query_per_second=upstream.query_per_second,
-    )
+def limits_of(catalog: Catalog) -> Mapping[str, UpstreamLimits]:
+    """Give the budgets of every upstream account of a catalogue."""
+    return {
+        name: UpstreamLimits(
+            max_in_flight=one.max_in_flight,
+            submit_per_second=one.submit_per_second,
+            query_per_second=one.query_per_second,
+        )
+        for name, one in catalog.upstreams.items()
+    }
+
+
+def daily_caps_of(catalog: Catalog) -> Mapping[str, MicroUsd]:
+    """Give what each upstream account of a catalogue may cost in a day; 0 is no limit."""
+    return {name: one.daily_cost for name, one in catalog.upstreams.items()}
 
 
 def reload_on_signal(configuration: Configuration) -> None:

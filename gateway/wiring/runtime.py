@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from gateway.app.retries import RetryBudget
 from gateway.app.seats import Seats
 from gateway.app.submit import Submit
 from gateway.app.sweep import Retention, Sweep
+from gateway.app.upstreams import Upstreams
 from gateway.app.visit import Tools
 from gateway.callbacks.dispatcher import Dispatcher
 from gateway.callbacks.sender import HttpCallbackSender
@@ -58,6 +60,7 @@ from gateway.stores.valkey.tracks import ValkeyTracks
 from gateway.wiring.administration import administration
 from gateway.wiring.books import Books, SystemClock, open_books
 from gateway.wiring.configuration import Configuration, load_catalog
+from gateway.wiring.reloads import Reloads
 from gateway.worker import Worker
 
 log = structlog.get_logger(__name__)
@@ -133,8 +136,11 @@ async def open_gateway(
             ),
             fetcher=_fetcher(settings, configuration, stack),
             assets=_assets(settings, books.database, clock),
+            reloads=Reloads(configuration, books.changes, valkey),
             clock=clock,
         )
+        watching = asyncio.create_task(parts.reloads.watch())
+        stack.callback(watching.cancel)
         yield _gateway(parts, stack)
 
 
@@ -155,6 +161,7 @@ class _Parts:
     spending: ValkeySpending
     fetcher: GuardedFetcher
     assets: AssetStore
+    reloads: Reloads
     clock: SystemClock
 
     def catalog(self) -> Catalog:
@@ -260,7 +267,7 @@ def _core(parts: _Parts, query: Query, advance: Advance) -> Core:
         pictures=Pictures(parts.assets, parts.fetcher),
         keys=parts.books.keys,
         ledger=parts.books.ledger,
-        admin=administration(parts.settings, parts.books, parts.health.reset),
+        admin=administration(parts.settings, parts.books, parts.health.reset, parts.reloads.reload),
         usage=parts.usage,
         assets=parts.assets,
         clock=parts.clock,
@@ -269,6 +276,7 @@ def _core(parts: _Parts, query: Query, advance: Advance) -> Core:
         readings=Readings(
             parts.live, parts.books.outbox, parts.books.exposures, parts.books.ledger
         ),
+        upstreams=Upstreams(parts.catalog, parts.outlook(), parts.clock),
         sync_wait_s=float(parts.settings.sync_wait_seconds),
         seats=Seats(parts.settings.waits_max),
         public_url=parts.settings.public_url,

@@ -1,4 +1,4 @@
-"""`/admin/v1/upstreams`: the configured accounts, drained and resumed live."""
+"""`/admin/v1/upstreams`: the configured accounts, drained, resumed and reloaded live."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from gateway.app.views import time_text
 from gateway.domain.administration import Permission
-from gateway.domain.errors import NotFound
+from gateway.domain.errors import ConfigError, InvalidRequest, NotFound, Problem
 from gateway.http.admin.routes import AdminCall, AdminRoute, paged
 
 
@@ -45,22 +44,19 @@ async def _view(call: AdminCall, name: str) -> dict[str, Any]:
 
 
 async def _views(call: AdminCall) -> list[dict[str, Any]]:
-    catalog = call.core.catalog()
-    drained = await call.core.admin.drains.drained()
-    sold: dict[str, list[str]] = {name: [] for name in catalog.upstreams}
-    for offers in catalog.offers.values():
-        for offer in offers:
-            sold[offer.upstream].append(offer.model)
-    return [
-        {
-            "name": name,
-            "adapter": upstream.adapter,
-            "base_url": upstream.base_url,
-            "models": sorted(sold[name]),
-            "drained_at": time_text(drained.get(name)),
-        }
-        for name, upstream in sorted(catalog.upstreams.items())
-    ]
+    return [standing.view() for standing in await call.core.upstreams.standings()]
+
+
+async def reload(call: AdminCall) -> Response:
+    """Read the configuration again, here at once and in every other process within a second."""
+    try:
+        await call.core.admin.reload(call.ask)
+    except ConfigError as error:
+        problems = (
+            Problem(where, f"{where}: {text}", error.code) for where, text in error.problems
+        )
+        raise InvalidRequest(*problems) from error
+    return JSONResponse(paged(await _views(call), None))
 
 
 _ONE = "/upstreams/{name}"
@@ -68,4 +64,5 @@ ROUTES = (
     AdminRoute("GET", "/upstreams", Permission.READ, list_upstreams, "List upstreams"),
     AdminRoute("POST", f"{_ONE}/drain", Permission.MANAGE, drain, "Send nothing new there"),
     AdminRoute("POST", f"{_ONE}/resume", Permission.MANAGE, resume, "Let it be chosen again"),
+    AdminRoute("POST", "/catalog/reload", Permission.MANAGE, reload, "Read the configuration anew"),
 )

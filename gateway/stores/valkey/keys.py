@@ -16,6 +16,8 @@ CIRCUITS = "igw:circuits"
 """Hash of circuits, field ``upstream\\nmodel``, value JSON."""
 TRACKS = "igw:tracks"
 """Hash of how upstreams did lately, field ``upstream\\nmodel``, value JSON."""
+RELOADS = "igw:reloads"
+"""What marks the latest wish that every process reads its configuration again."""
 PEERS = "igw:peers"
 """Sorted set of gateway processes by when (ms) they last took from a budget."""
 
