@@ -291,3 +291,14 @@ def test_r20_transparency_is_refused(name):
     assert problems(ask(name, images=pictures(1, has_alpha=True))) == [
         "images[0] has transparency (legal: an opaque picture)"
     ]
+
+
+def test_an_upstream_sells_what_its_offers_name():
+    u = upstream_toml("u", "dashscope", {"wan2.5-t2i-preview": "1", "wan2.6-t2i": "1"})
+    catalog = catalog_of(u + upstream_toml("v", "dashscope", {"wan2.6-t2i": "1"}))
+    assert sorted(offer.model for offer in catalog.offers_of("u")) == [
+        "wan2.5-t2i-preview",
+        "wan2.6-t2i",
+    ]
+    assert [offer.model for offer in catalog.offers_of("v")] == ["wan2.6-t2i"]
+    assert catalog.offers_of("w") == ()
