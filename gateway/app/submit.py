@@ -177,7 +177,8 @@ class Submit:
 
         A call that repeats an earlier one (by its ``mark``) is answered with that one's task,
         however the catalogue or the balance stand by now. Raises what `plan` raises,
-        IdempotencyConflict, InsufficientCredits and StoreUnavailable; then nothing was held.
+        IdempotencyConflict, InsufficientCredits, RateLimited and StoreUnavailable; then nothing was
+        held.
         """
         if mark is not None and (earlier := await self.recall.earlier(principal, mark)):
             return Admission(earlier, repeated=True)
@@ -190,10 +191,10 @@ class Submit:
         except GatewayError as error:
             # What may have been accepted, as that of a caller who left may, stays counted.
             if not isinstance(error, StoreUnavailable) or error.outcome_known:
-                await self.limits.give_back(principal.key_id, taken)
-            if not isinstance(error, InsufficientCredits | RepeatedCall):
+                await self.limits.give_back(principal.counted_as, taken)
+            if not isinstance(error, InsufficientCredits | RateLimited | RepeatedCall):
                 raise
-            # The same call may have been accepted meanwhile, and taken the last credits.
+            # The same call may have been accepted meanwhile, and taken what was left.
             if mark is None or mark.key is None:
                 raise
             earlier = await self.recall.earlier(principal, mark)
@@ -210,14 +211,17 @@ class Submit:
         return Admission(task, verdicts=taken.verdicts, warning=plan.route.warning)
 
     async def _taken(self, principal: Principal, images: int, draft: Draft) -> Taken:
-        """Take a call from its key's limits. Raises RateLimited, InvalidRequest; nothing taken."""
+        """Take a call from its key's limits a minute.
+
+        Raises RateLimited, InvalidRequest; then nothing was taken.
+        """
         limits = principal.rules.limits(images)
         for limit in limits:
             if limit.amount > limit.allowed:
                 name = draft.field_names.get("n", "n")
                 message = f"This key may ask for at most {limit.allowed} pictures a minute."
                 raise InvalidRequest(Problem(name, message, legal=f"1 to {limit.allowed}"))
-        taken = await self.limits.take(principal.key_id, limits)
+        taken = await self.limits.take(principal.counted_as, limits)
         if not (refusals := taken.refusals):
             return taken
         words = " and ".join(f"{one.allowed} {one.name} a minute" for one in refusals)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from gateway.domain.access import RULES, ApiKey, Team
+from gateway.domain.access import CAPS, RULES, ApiKey, Team
 from gateway.domain.callback import CallbackLog
 from gateway.domain.exposure import Exposure
 from gateway.domain.ledger import Transfer, TransferKind
@@ -36,8 +36,13 @@ def team_view(team: Team, *, secret: bool = True) -> dict[str, Any]:
 
 
 def key_view(key: ApiKey) -> dict[str, Any]:
-    """Give a key without its text; a rule that is null allows everything."""
+    """Give a key without its text; a rule that is null allows everything.
+
+    What counts against its caps is what all keys that share them used.
+    """
     rules = {name: getattr(key.rules, name) for name in RULES}
+    rules |= {name: None if rules[name] is None else format_micro(rules[name]) for name in CAPS}
+    counts = key.counts
     return {
         "id": key.id,
         "team_id": key.team_id,
@@ -49,6 +54,10 @@ def key_view(key: ApiKey) -> dict[str, Any]:
         "expires_at": time_text(key.expires_ms),
         "revoked_at": time_text(key.revoked_ms),
         **{name: list(rule) if isinstance(rule, tuple) else rule for name, rule in rules.items()},
+        "tasks_running": counts.running,
+        "credits_held": format_micro(counts.held),
+        "credits_spent": format_micro(counts.spent),
+        "credits_spent_this_month": format_micro(counts.month_spent),
         "version": key.version,
     }
 

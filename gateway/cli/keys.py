@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gateway.cli import key_rules
 from gateway.cli.output import AsJson, fail, group, run, show, show_table
 
 if TYPE_CHECKING:
@@ -20,70 +21,140 @@ KeyId = Annotated[str, typer.Argument(help="The key's id, as `key list` shows it
 def create(  # noqa: PLR0913, PLR0917 - typer makes an option of every parameter
     team: Annotated[str, typer.Option("--team", help="The team that pays.")],
     name: Annotated[str, typer.Option("--name", help="What the key is for.")] = "",
-    mode: Annotated[
-        str, typer.Option("--mode", help="Default answer mode: auto, sync or async.")
-    ] = "auto",
-    scope: Annotated[
-        list[str] | None, typer.Option("--scope", help="generate, read or usage; repeatable.")
-    ] = None,
-    network: Annotated[
-        list[str] | None, typer.Option("--network", help="CIDR callers come from; repeatable.")
-    ] = None,
-    model: Annotated[
-        list[str] | None, typer.Option("--model", help="A model it may use; repeatable.")
-    ] = None,
-    requests_per_minute: Annotated[
-        int | None, typer.Option("--requests-per-minute", min=1, help="Calls within a minute.")
-    ] = None,
-    images_per_minute: Annotated[
-        int | None, typer.Option("--images-per-minute", min=1, help="Pictures within a minute.")
-    ] = None,
+    mode: key_rules.Mode = None,
+    scope: key_rules.Scopes = None,
+    network: key_rules.Networks = None,
+    model: key_rules.Models = None,
+    upstream: key_rules.Upstreams = None,
+    requests_per_minute: key_rules.Requests = None,
+    images_per_minute: key_rules.Images = None,
+    concurrent: key_rules.Concurrent = None,
+    credit_cap: key_rules.Cap = None,
+    monthly_credit_cap: key_rules.MonthlyCap = None,
+    expires: key_rules.Expires = None,
     as_json: AsJson = False,
 ) -> None:
     """Create a key. Its text is shown once and never again."""
     from gateway.domain.access import KeyRules
 
-    rules = KeyRules(
-        scopes=tuple(scope) if scope else None,
-        networks=tuple(network) if network else None,
-        models=_canonical(model, as_json=as_json) if model else None,
-        requests_per_minute=requests_per_minute,
-        images_per_minute=images_per_minute,
+    rules = key_rules.rules_of(
+        {
+            "scopes": scope,
+            "networks": network,
+            "models": model,
+            "upstreams": upstream,
+            "requests_per_minute": requests_per_minute,
+            "images_per_minute": images_per_minute,
+            "concurrent_tasks": concurrent,
+            "credit_cap": credit_cap,
+            "monthly_credit_cap": monthly_credit_cap,
+        },
+        as_json=as_json,
     )
-    made = run(_create(team, name, mode, rules), as_json=as_json)
+    expires_ms = None if expires is None else key_rules.time_of(expires, as_json=as_json)
+    making = _create(team, name, mode or "auto", expires_ms, KeyRules(**rules))
+    made = run(making, as_json=as_json)
     if made is None:
         fail(f"there is no team {team!r}", as_json=as_json)
     show(made, as_json=as_json)
 
 
-def _canonical(names: list[str], *, as_json: bool) -> tuple[str, ...]:
-    """Give the models behind names and aliases of the configured catalogue."""
-    import os
-
-    from gateway import catalog as catalogue
-    from gateway.cli.files import config_in_use
-    from gateway.domain.errors import ConfigError
-    from gateway.settings import SettingsError, load_settings
-
-    try:
-        aliases = catalogue.load(config_in_use(load_settings()), os.environ).aliases
-    except (ConfigError, SettingsError) as error:
-        fail(str(error), as_json=as_json)
-    for name in names:
-        if name not in aliases:
-            fail(f"--model: there is no model {name!r}; see `catalog check`", as_json=as_json)
-    return tuple(dict.fromkeys(aliases[name] for name in names))
-
-
-async def _create(team: str, name: str, mode: str, rules: KeyRules) -> dict[str, Any] | None:
+async def _create(
+    team: str, name: str, mode: str, expires_ms: int | None, rules: KeyRules
+) -> dict[str, Any] | None:
     from gateway.cli.database import books
 
     async with books() as opened:
         found = await opened.ledger.team_named(team)
         if found is None:
             return None
-        made, text = await opened.keys.create(found.id, name, default_mode=mode, rules=rules)
+        made, text = await opened.keys.create(
+            found.id, name, default_mode=mode, expires_ms=expires_ms, rules=rules
+        )
         return {"id": made.id, "key": text, "team": found.name, "name": made.name}
+
+
+@key.command("update")
+def update(  # noqa: PLR0913, PLR0917 - typer makes an option of every parameter
+    key_id: KeyId,
+    name: Annotated[str | None, typer.Option("--name", help="What the key is for.")] = None,
+    mode: key_rules.Mode = None,
+    scope: key_rules.Scopes = None,
+    network: key_rules.Networks = None,
+    model: key_rules.Models = None,
+    upstream: key_rules.Upstreams = None,
+    requests_per_minute: key_rules.Requests = None,
+    images_per_minute: key_rules.Images = None,
+    concurrent: key_rules.Concurrent = None,
+    credit_cap: key_rules.Cap = None,
+    monthly_credit_cap: key_rules.MonthlyCap = None,
+    expires: key_rules.Expires = None,
+    clear: Annotated[
+        list[str] | None,
+        typer.Option("--clear", help="A rule to take away, such as credit_cap; repeatable."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change what is named of a key; the rest stays."""
+    fields = key_rules.rules_of(
+        {
+            "scopes": scope,
+            "networks": network,
+            "models": model,
+            "upstreams": upstream,
+            "requests_per_minute": requests_per_minute,
+            "images_per_minute": images_per_minute,
+            "concurrent_tasks": concurrent,
+            "credit_cap": credit_cap,
+            "monthly_credit_cap": monthly_credit_cap,
+        },
+        as_json=as_json,
+    )
+    if name is not None:
+        fields["name"] = name
+    if mode is not None:
+        fields["default_mode"] = mode
+    if expires is not None:
+        fields["expires_ms"] = key_rules.time_of(expires, as_json=as_json)
+    fields |= _cleared(clear or [], fields, as_json=as_json)
+    if not fields:
+        fail("nothing to change; see `gateway key update --help`", as_json=as_json)
+    show(run(_update(key_id, fields), as_json=as_json), as_json=as_json)
+
+
+def _cleared(names: list[str], given: dict[str, Any], *, as_json: bool) -> dict[str, None]:
+    from gateway.domain.access import RULES
+
+    fields = {"expires_at": "expires_ms", **{rule: rule for rule in RULES}}
+    for name in names:
+        if name not in fields:
+            legal = ", ".join(fields)
+            fail(f"--clear: there is no rule {name!r} (legal: {legal})", as_json=as_json)
+        if fields[name] in given:
+            fail(f"--clear {name}: it is set by the same command", as_json=as_json)
+    return dict.fromkeys(fields[name] for name in names)
+
+
+async def _update(key_id: str, fields: dict[str, Any]) -> dict[str, Any]:
+    from gateway.app.views import key_view
+    from gateway.cli.database import books
+
+    async with books() as opened:
+        return key_view(await opened.keys.update(key_id, fields))
+
+
+@key.command("show")
+def show_key(key_id: KeyId, as_json: AsJson = False) -> None:
+    """Show a key's rules and what it used of them."""
+    show(run(_key(key_id), as_json=as_json), as_json=as_json)
+
+
+async def _key(key_id: str) -> dict[str, Any]:
+    from gateway.app.views import key_view
+    from gateway.cli.database import books
+
+    async with books() as opened:
+        return key_view(await opened.keys.key(key_id))
 
 
 @key.command("list")

@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from ipaddress import ip_address, ip_network
 
+from gateway.domain.caps import NOTHING, Counts
 from gateway.domain.errors import Problem
 from gateway.domain.limits import Limit
-from gateway.domain.money import MicroCredits
+from gateway.domain.money import MICRO_MAX, MicroCredits
 
 SCOPES = ("generate", "read", "usage")
 LIST_MAX = 100
-LIMITS = ("requests_per_minute", "images_per_minute")
+LIMITS = ("requests_per_minute", "images_per_minute", "concurrent_tasks")
+CAPS = ("credit_cap", "monthly_credit_cap")
 LIMIT_MAX = 1_000_000
 
 
@@ -20,7 +22,9 @@ LIMIT_MAX = 1_000_000
 class KeyRules:
     """What a key may do; None allows everything.
 
-    The limits count what all processes accept within any sixty seconds.
+    The limits a minute count what all processes accept within any sixty seconds;
+    ``concurrent_tasks`` counts accepted tasks until they end, the caps (micro-credits) what
+    these may be charged and what ended ones were.
 
     ``models`` are canonical ids, ``upstreams`` names of upstreams or adapters, ``networks``
     CIDR ranges callers must come from.
@@ -32,6 +36,9 @@ class KeyRules:
     networks: tuple[str, ...] | None = None
     requests_per_minute: int | None = None
     images_per_minute: int | None = None
+    concurrent_tasks: int | None = None
+    credit_cap: MicroCredits | None = None
+    monthly_credit_cap: MicroCredits | None = None
 
     def problems(self) -> Iterator[Problem]:
         """Give everything that is wrong with these rules, by field."""
@@ -45,6 +52,11 @@ class KeyRules:
             if most is not None and not 1 <= most <= LIMIT_MAX:
                 legal = f"1 to {LIMIT_MAX}, or null for no limit"
                 yield Problem(name, f"{name} is not valid.", legal=legal)
+        for name in CAPS:
+            cap = getattr(self, name)
+            if cap is not None and not 0 < cap <= MICRO_MAX:
+                legal = "more than 0 credits, or null for no cap"
+                yield Problem(name, f"{name} is not valid.", legal=legal)
         for scope in self.scopes or ():
             if scope not in SCOPES:
                 yield Problem("scopes", f"{scope!r} is no scope.", legal=", ".join(SCOPES))
@@ -54,7 +66,7 @@ class KeyRules:
                 yield Problem("networks", message, legal="CIDR such as 10.0.0.0/8")
 
     def limits(self, images: int) -> tuple[Limit, ...]:
-        """Give the limits of a call that asks for so many pictures."""
+        """Give the limits a minute of a call that asks for so many pictures."""
         asked = (
             ("requests", self.requests_per_minute, 1),
             ("images", self.images_per_minute, images),
@@ -93,7 +105,8 @@ def _is_network(text: str) -> bool:
 class Principal:
     """An authenticated key and its team. ``default_mode`` is ``auto``, ``sync`` or ``async``.
 
-    A suspended team's keys are known and may do nothing.
+    A suspended team's keys are known and may do nothing. ``limits_id`` names what the key's
+    limits are counted under: a key and those it was rotated into share it.
     """
 
     team_id: str
@@ -104,6 +117,12 @@ class Principal:
     user_group: str = "default"
     rules: KeyRules = ANYTHING
     suspended: bool = False
+    limits_id: str = ""
+
+    @property
+    def counted_as(self) -> str:
+        """What the key's limits are counted under."""
+        return self.limits_id or self.key_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +151,10 @@ class Team:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key as it is shown: never its text, only the last four characters."""
+    """A key as it is shown: never its text, only the last four characters.
+
+    ``counts`` is what counts against its caps, of all keys that share them.
+    """
 
     id: str
     team_id: str
@@ -145,3 +167,5 @@ class ApiKey:
     revoked_ms: int | None = None
     version: int = 1
     rules: KeyRules = ANYTHING
+    limits_id: str = ""
+    counts: Counts = NOTHING

@@ -7,8 +7,8 @@ at most one slot, one hundredth of a minute, late.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 WINDOW_MS = 60_000
 SLOTS = 100
@@ -40,11 +40,15 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What a call took, and in which slot, so that it can be given back."""
+    """What a call took, and in which slot, so that it can be given back.
+
+    ``alone``: counted by this process for itself, while the shared count was away.
+    """
 
     verdicts: tuple[Verdict, ...]
     limits: tuple[Limit, ...] = ()
     slot: int = 0
+    alone: bool = False
 
     @property
     def refusals(self) -> tuple[Verdict, ...]:
@@ -73,6 +77,21 @@ def judge(limit: Limit, counts: Mapping[int, int], now_ms: int) -> Verdict:
         return Verdict(limit.name, limit.allowed, left - limit.amount, 0, reset_ms)
     return Verdict(
         limit.name, limit.allowed, max(left, 0), _wait_ms(limit, counted, now_ms), reset_ms
+    )
+
+
+def judge_together(
+    limits: Sequence[Limit], counts: Sequence[Mapping[int, int]], now_ms: int
+) -> tuple[Verdict, ...]:
+    """Judge a call by several limits, each with its counts; when one refuses, none is used."""
+    verdicts = tuple(judge(limit, one, now_ms) for limit, one in zip(limits, counts, strict=True))
+    if not any(verdict.retry_ms for verdict in verdicts):
+        return verdicts
+    return tuple(
+        verdict
+        if verdict.retry_ms
+        else replace(verdict, remaining=verdict.remaining + limit.amount)
+        for verdict, limit in zip(verdicts, limits, strict=True)
     )
 
 

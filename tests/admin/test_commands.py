@@ -96,3 +96,58 @@ def test_a_key_is_made_for_one_model_with_limits(
     assert (made["models"], made["images_per_minute"]) == (["wan2.5-t2i-preview"], 10)
     wrong = gateway("key", "create", "--team", "studio", "--model", "nothing", code=1)
     assert "'nothing'" in wrong["error"]
+
+
+def test_a_key_is_capped_shown_and_changed_by_command(
+    gateway: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "gateway.toml"
+    urls = dict.fromkeys(("evolink", "dashscope", "openai"), "http://127.0.0.1:1")
+    config.write_text(CONFIGURATION.format(**urls), encoding="utf-8")
+    monkeypatch.setenv("GATEWAY_CONFIG", str(config))
+    gateway("team", "create", "studio")
+    words = ("--concurrent", "5", "--credit-cap", "2.5", "--monthly-credit-cap", "1")
+    more = ("--upstream", "cheap", "--expires", "2099-01-01T00:00:00+01:00")
+    key = gateway("key", "create", "--team", "studio", *words, *more)["id"]
+    shown = gateway("key", "show", key)
+    assert (shown["concurrent_tasks"], shown["upstreams"]) == (5, ["cheap"])
+    assert (shown["credit_cap"], shown["monthly_credit_cap"]) == ("2.5", "1")
+    assert shown["expires_at"] == "2098-12-31T23:00:00+00:00"
+    assert (shown["tasks_running"], shown["credits_spent"]) == (0, "0")
+    cleared = ("--clear", "credit_cap", "--clear", "expires_at")
+    changed = gateway("key", "update", key, "--name", "shop", "--mode", "sync", *cleared)
+    assert (changed["name"], changed["mode"]) == ("shop", "sync")
+    assert (changed["credit_cap"], changed["expires_at"]) == (None, None)
+    assert changed["monthly_credit_cap"] == "1"
+    later = gateway("key", "update", key, "--expires", "2099-01-01T00:00:00Z")
+    assert later["expires_at"] == "2099-01-01T00:00:00+00:00"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--credit-cap", "much"), "--credit-cap: 'much' is not a decimal number"),
+        (("--credit-cap", "0"), "more than 0 credits"),
+        (("--expires", "2020-01-01T00:00:00Z"), "a time to come"),
+        (("--expires", "2099-01-01"), "with its zone"),
+        (("--clear", "limits"), "legal: expires_at, scopes"),
+        (("--clear", "credit_cap", "--credit-cap", "5"), "set by the same command"),
+        (("--mode", "later"), "auto, sync, async"),
+        ((), "nothing to change"),
+    ],
+)
+def test_what_cannot_be_changed_of_a_key_is_said(
+    gateway: Any, words: tuple[str, ...], said: str
+) -> None:
+    gateway("team", "create", "studio")
+    key = gateway("key", "create", "--team", "studio")["id"]
+    before = gateway("key", "show", key)
+    assert said in gateway("key", "update", key, *words, code=1)["error"]
+    assert gateway("key", "show", key) == before
+
+
+def test_an_upstream_there_is_none_of_is_named(gateway: Any) -> None:
+    gateway("team", "create", "studio")
+    wrong = gateway("key", "create", "--team", "studio", "--upstream", "nowhere", code=1)
+    assert "'nowhere'" in wrong["error"]
+    assert "no key" in gateway("key", "show", "key_x", code=1)["error"]

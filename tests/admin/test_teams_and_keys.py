@@ -227,6 +227,11 @@ async def test_a_rotated_key_is_replaced_and_a_repetition_shows_the_same_text(st
         ("mode", "later"),
         ("expires_at", "2020-01-01T00:00:00Z"),
         ("expires_at", "tomorrow"),
+        ("concurrent_tasks", 0),
+        ("credit_cap", 5),
+        ("credit_cap", "0"),
+        ("monthly_credit_cap", "0.0000001"),
+        ("monthly_credit_cap", "-1"),
     ],
 )
 async def test_a_bad_rule_is_named_and_nothing_is_made(stack, field, value):
@@ -250,3 +255,26 @@ async def test_limits_a_minute_are_set_changed_and_taken_away(stack):
         assert "1 to 1000000" in refused.json()["error"]["message"]
     changed = await call(stack, "PATCH", path, {"images_per_minute": None})
     assert changed.json()["images_per_minute"] is None
+
+
+async def test_caps_are_set_shown_with_what_was_used_and_taken_away(stack):
+    team = await stack.team()
+    key = await made(stack, "/keys", {"team_id": team.id, "credit_cap": "4", "concurrent_tasks": 9})
+    assert (key["credit_cap"], key["monthly_credit_cap"]) == ("4", None)
+    answers = [await generate(stack, key["key"]) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 402]
+    error = answers[2].json()["error"]
+    assert error["code"] == "key_credit_cap"
+    assert (
+        "needs 1.5 credits; of the 4 credits (credit_cap) of this key 1 are left"
+        in (error["message"])
+    )
+    path = f"/keys/{key['id']}"
+    seen = (await call(stack, "GET", path)).json()
+    assert (seen["tasks_running"], seen["credits_held"], seen["credits_spent"]) == (2, "3", "0")
+    await call(stack, "PATCH", path, {"credit_cap": None, "concurrent_tasks": 2})
+    busy = await generate(stack, key["key"])
+    assert (busy.status_code, busy.headers["retry-after"]) == (429, "8")
+    assert "(concurrent_tasks)" in busy.json()["error"]["message"]
+    new = await made(stack, f"{path}/rotate", {})
+    assert (await generate(stack, new["key"])).status_code == 429

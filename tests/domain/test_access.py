@@ -53,6 +53,9 @@ def test_a_scope_that_is_not_listed_is_not_admitted():
         (KeyRules(networks=("10.0.0.0/99",)), "networks", "CIDR"),
         (KeyRules(networks=("10.0.0.1/8",)), "networks", "CIDR"),
         (KeyRules(models=()), "models", "null for no rule"),
+        (KeyRules(concurrent_tasks=0), "concurrent_tasks", "1 to 1000000"),
+        (KeyRules(credit_cap=0), "credit_cap", "more than 0 credits"),
+        (KeyRules(monthly_credit_cap=2**63), "monthly_credit_cap", "more than 0 credits"),
         (KeyRules(upstreams=("x",) * (LIST_MAX + 1)), "upstreams", "null for no rule"),
     ],
 )

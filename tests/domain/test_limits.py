@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.access import LIMIT_MAX, KeyRules
-from gateway.domain.limits import SLOT_MS, WINDOW_MS, Limit, Taken, judge, slot_of
+from gateway.domain.limits import SLOT_MS, WINDOW_MS, Limit, Taken, judge, judge_together, slot_of
 
 START_MS = 1_800_000_000_123
 
@@ -74,3 +74,13 @@ def test_a_key_without_limits_has_none_and_bad_ones_are_named():
     problems = list(KeyRules(requests_per_minute=0, images_per_minute=LIMIT_MAX + 1).problems())
     assert [problem.field for problem in problems] == ["requests_per_minute", "images_per_minute"]
     assert Taken(()).refusals == ()
+
+
+def test_a_call_that_one_limit_refuses_uses_nothing_of_the_others():
+    limits = (Limit("requests", 6, 1), Limit("images", 4, 3))
+    some = {slot_of(START_MS): 2}
+    passed = judge_together(limits, ({}, {}), START_MS)
+    assert [verdict.remaining for verdict in passed] == [5, 1]
+    refused = judge_together(limits, (some, some), START_MS)
+    assert [verdict.remaining for verdict in refused] == [4, 2]
+    assert [bool(verdict.retry_ms) for verdict in refused] == [False, True]

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from gateway.domain.errors import InvalidRequest, Problem
+from gateway.domain.money import MicroCredits, parse_micro
 
 TEXT_MAX = 500
 # Year 9999, beyond which no calendar here counts.
@@ -74,6 +75,17 @@ class Fields:
             self.refuse(name, f"{name} is not valid.", f"a whole number {minimum} to {maximum}")
             return None
         return value
+
+    def credits(self, name: str, *, required: bool = False) -> MicroCredits | None:
+        """Give the micro-credits of a decimal text, None when it is absent or null."""
+        text = self.text(name, required=required, maximum=40)
+        if text is None:
+            return None
+        try:
+            return parse_micro(text)
+        except ValueError as error:
+            self.refuse(name, f"{error}.", 'credits as a decimal text, such as "2.5"')
+            return None
 
     def texts(self, name: str) -> tuple[str, ...] | None:
         """Give a list of texts, None when it is absent or null."""

@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse, Response
 
 from gateway.app.views import key_view
 from gateway.domain.access import (
+    CAPS,
     LIMIT_MAX,
     LIMITS,
     LIST_MAX,
@@ -40,6 +41,14 @@ _CHANGEABLE: dict[str, Any] = {
     "upstreams": _list_of(_TEXT),
     "networks": _list_of(_TEXT),
     **{name: {"type": ["integer", "null"], "minimum": 1, "maximum": LIMIT_MAX} for name in LIMITS},
+    **{
+        name: {
+            "type": ["string", "null"],
+            "pattern": r"^[0-9]+(\.[0-9]{1,6})?$",
+            "maxLength": 40,
+        }
+        for name in CAPS
+    },
 }
 
 
@@ -109,6 +118,9 @@ def _read(call: AdminCall) -> dict[str, Any]:
     for name in LIMITS:
         if name in body:
             given[name] = body.integer(name, 1, LIMIT_MAX)
+    for name in CAPS:
+        if name in body:
+            given[name] = body.credits(name)
     if given.get("models"):
         given["models"] = _canonical(call, given["models"])
     if given.get("upstreams"):

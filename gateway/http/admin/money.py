@@ -7,22 +7,19 @@ from starlette.responses import JSONResponse, Response
 from gateway.app.statements import statement_csv, statement_view
 from gateway.app.views import credit_view
 from gateway.domain.administration import Permission
-from gateway.domain.money import parse_micro
 from gateway.domain.statement import month_named
-from gateway.http.admin.fields import Fields
 from gateway.http.admin.routes import AdminCall, AdminRoute, paged
 
 KINDS = ("grant", "adjustment")
 _CREDITS = {"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]{1,6})?$", "maxLength": 40}
 _REFERENCE = {"type": "string", "minLength": 1, "maxLength": 500}
-_LEGAL = 'credits as a decimal text, such as "2.5"'
 
 
 async def move(call: AdminCall) -> Response:
     """Grant credits, or adjust a balance up or down; a repetition gives the first one's."""
     body, team_id = call.body, call.path["team_id"]
     kind = body.choice("kind", KINDS, "grant")
-    micro = _micro(body, required=True)
+    micro = body.credits("credits", required=True)
     reference = body.text("reference", required=kind == "adjustment")
     if micro is not None and (micro == 0 or (kind == "grant" and micro < 0)):
         legal = "more than 0" if kind == "grant" else "more or less than 0"
@@ -38,7 +35,7 @@ async def move(call: AdminCall) -> Response:
 
 async def refund(call: AdminCall) -> Response:
     """Give back what a task was charged, or a part of it."""
-    micro = _micro(call.body, required=False)
+    micro = call.body.credits("credits")
     reference = call.body.needed("reference")
     if micro is not None and micro <= 0:
         call.body.refuse("credits", "No refund can be 0 credits or less.", "more than 0")
@@ -65,17 +62,6 @@ async def statement(call: AdminCall) -> Response:
         return JSONResponse(statement_view(found, now_ms))
     headers = {"content-disposition": f'attachment; filename="statement-{month.name}.csv"'}
     return Response(statement_csv(found), media_type="text/csv", headers=headers)
-
-
-def _micro(body: Fields, *, required: bool) -> int | None:
-    text = body.text("credits", required=required, maximum=40)
-    if text is None:
-        return None
-    try:
-        return parse_micro(text)
-    except ValueError as error:
-        body.refuse("credits", f"{error}.", _LEGAL)
-        return None
 
 
 _ERRORS = (400, 401, 403, 404, 422, 503)

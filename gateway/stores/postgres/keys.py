@@ -8,10 +8,11 @@ from typing import Any
 
 from gateway.app.ports import Clock
 from gateway.app.ports.admin import Page
-from gateway.domain.access import ANYTHING, RULES, ApiKey, KeyRules, Principal
+from gateway.domain.access import ANYTHING, CAPS, RULES, ApiKey, KeyRules, Principal
 from gateway.domain.administration import COMMAND_LINE, Ask
+from gateway.domain.caps import Counts, month_number
 from gateway.domain.errors import InvalidRequest, NotFound, Problem, StoreUnavailable
-from gateway.domain.money import MICRO_MAX
+from gateway.domain.money import MICRO_MAX, format_micro
 from gateway.stores.coalesce import Coalescer
 from gateway.stores.postgres.changes import Change, Changes
 from gateway.stores.postgres.codec import plain
@@ -34,23 +35,24 @@ _RULES = ", ".join(f"k.{name}" for name in RULES)
 # Gives whom keys act for, by their hashes; revoked ones are left out.
 PRINCIPALS = f"""
 SELECT k.hash, k.id, k.name, k.default_mode, k.expires_ms, t.id AS team_id, t.name AS team_name,
-    t.user_group, t.suspended_ms IS NOT NULL AS suspended, {_RULES}
+    t.user_group, t.suspended_ms IS NOT NULL AS suspended, k.limits_id, {_RULES}
 FROM api_keys k JOIN teams t ON t.id = k.team_id
 WHERE k.hash = ANY($1::bytea[]) AND k.revoked_ms IS NULL
 """
 
-# Adds a key to a team.
-CREATE = """
+# Adds a key to a team; one that replaces another ($9) shares what is counted for its limits.
+CREATE = f"""
 INSERT INTO api_keys (id, team_id, name, hash, last4, default_mode, created_ms, expires_ms,
-    scopes, models, upstreams, networks, requests_per_minute, images_per_minute)
-SELECT $1, t.id, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14
+    limits_id, {", ".join(RULES)})
+SELECT $1, t.id, $3, $4, $5, $6, $7, $8, $9, {", ".join(f"${10 + no}" for no in range(len(RULES)))}
 FROM teams t WHERE t.id = $2 RETURNING id
 """
 
 _KEY = f"""
 SELECT k.id, k.team_id, t.name AS team_name, k.name, k.last4, k.created_ms, k.default_mode,
-    k.expires_ms, k.revoked_ms, k.version, {_RULES}
-FROM api_keys k JOIN teams t ON t.id = k.team_id
+    k.expires_ms, k.revoked_ms, k.version, k.limits_id, c.running, c.held, c.spent, c.month,
+    c.month_spent, {_RULES}
+FROM api_keys k JOIN teams t ON t.id = k.team_id JOIN key_counts c ON c.key_id = k.limits_id
 """
 
 # Gives one key.
@@ -69,10 +71,9 @@ ORDER BY k.created_ms DESC, k.id DESC LIMIT $4
 """
 
 # Changes a key.
-UPDATE = """
+UPDATE = f"""
 UPDATE api_keys SET version = version + 1, name = $2, default_mode = $3, expires_ms = $4,
-    revoked_ms = $5, scopes = $6, models = $7, upstreams = $8, networks = $9,
-    requests_per_minute = $10, images_per_minute = $11
+    revoked_ms = $5, {", ".join(f"{name} = ${6 + no}" for no, name in enumerate(RULES))}
 WHERE id = $1
 """
 
@@ -183,11 +184,11 @@ class PostgresKeys:
 
     async def key(self, key_id: str) -> ApiKey:
         """Give a key as it is shown. Raises NotFound."""
-        return _one(await self._db.read(KEY, plain(key_id)), key_id)
+        return self._one(await self._db.read(KEY, plain(key_id)), key_id)
 
     async def keys(self, team_id: str | None = None) -> Sequence[ApiKey]:
         """Give the keys of a team, or all, revoked ones included."""
-        return [_api_key(row) for row in await self._db.read(KEYS, team_id)]
+        return [self._key(row) for row in await self._db.read(KEYS, team_id)]
 
     async def key_page(
         self, limit: int, cursor: str | None = None, team_id: str | None = None
@@ -195,7 +196,7 @@ class PostgresKeys:
         """Give a page of keys, newest first. Raises InvalidRequest for a cursor not of ours."""
         after = read_cursor(cursor) if cursor else (MICRO_MAX, "")
         rows = await self._db.read(PAGE, *after, team_id and plain(team_id), limit + 1)
-        keys = tuple(_api_key(row) for row in rows[:limit])
+        keys = tuple(self._key(row) for row in rows[:limit])
         return Page(keys, cursor_of(keys[-1]) if len(rows) > limit else None)
 
     async def update(
@@ -234,6 +235,7 @@ class PostgresKeys:
     ) -> tuple[ApiKey, str]:
         """Give a new key like this one, and its text; the old one ends after ``overlap_ms``.
 
+        Both share what is counted for their limits.
         Raises NotFound, VersionConflict, RepeatedChange, and InvalidRequest when the old one
         has been revoked.
         """
@@ -241,7 +243,9 @@ class PostgresKeys:
             old = await self._locked(change, key_id)
             if old.revoked_ms is not None:
                 raise InvalidRequest(Problem("key", "A revoked key cannot be rotated."))
-            new_key, text = await self._add(change, "key.create", old.team_id, _wanted(old))
+            new_key, text = await self._add(
+                change, "key.create", old.team_id, _wanted(old), old.limits_id
+            )
             ends_ms = change.at_ms + overlap_ms
             if old.expires_ms is not None:
                 ends_ms = min(ends_ms, old.expires_ms)
@@ -250,33 +254,50 @@ class PostgresKeys:
         return await self.key(new_key), text
 
     async def _locked(self, change: Change, key_id: str) -> ApiKey:
-        found = _one(await change.connection.fetch(LOCK, plain(key_id)), key_id)
+        found = self._one(await change.connection.fetch(LOCK, plain(key_id)), key_id)
         change.expect(found.version)
         return found
 
     async def _add(
-        self, change: Change, action: str, team_id: str, wanted: _Wanted
+        self,
+        change: Change,
+        action: str,
+        team_id: str,
+        wanted: _Wanted,
+        limits_id: str | None = None,
     ) -> tuple[str, str]:
         key_id, text = new_id("key"), new_key_text()
         secrets = (self._vault.hash(text), text[-4:])
-        about = (wanted.default_mode, change.at_ms, wanted.expires_ms, *_rule_values(wanted))
+        about = (wanted.default_mode, change.at_ms, wanted.expires_ms, limits_id)
         rows = await change.connection.fetch(
-            CREATE, key_id, plain(team_id), wanted.name, *secrets, *about
+            CREATE, key_id, plain(team_id), wanted.name, *secrets, *about, *_rule_values(wanted)
         )
         if not rows:
             raise NotFound(f"There is no team {team_id!r}.")
-        await change.record(action, key_id, after={"team_id": team_id, **asdict(wanted)})
+        await change.record(action, key_id, after={"team_id": team_id, **_facts(wanted)})
         await change.made(key_id, text)
         return key_id, text
 
     async def _put(self, change: Change, action: str, old: ApiKey, wanted: _Wanted) -> None:
         values = (wanted.name, wanted.default_mode, wanted.expires_ms, wanted.revoked_ms)
         await change.connection.execute(UPDATE, old.id, *values, *_rule_values(wanted))
-        await change.record(action, old.id, before=asdict(_wanted(old)), after=asdict(wanted))
+        await change.record(action, old.id, before=_facts(_wanted(old)), after=_facts(wanted))
 
     async def _after(self, key_id: str) -> ApiKey:
         self.invalidate()
         return await self.key(key_id)
+
+    def _one(self, rows: Sequence[Any], key_id: str) -> ApiKey:
+        if not rows:
+            raise NotFound(f"There is no key {key_id!r}.")
+        return self._key(rows[0])
+
+    def _key(self, row: Any) -> ApiKey:
+        fields = {name: value for name, value in dict(row).items() if name not in RULES}
+        counted = {name: fields.pop(name) for name in ("running", "held", "spent", "month_spent")}
+        if fields.pop("month") < month_number(self._clock.now_ms()):
+            counted["month_spent"] = 0
+        return ApiKey(**fields, rules=_rules(row), counts=Counts(**counted))
 
 
 def _checked(name: str) -> str:
@@ -296,6 +317,15 @@ def _wanted(key: ApiKey) -> _Wanted:
     return _Wanted(key.name, key.default_mode, key.expires_ms, key.revoked_ms, key.rules)
 
 
+def _facts(wanted: _Wanted) -> dict[str, Any]:
+    """Give what the audit log says of a key; credits as decimal texts."""
+    facts = asdict(wanted)
+    for name in CAPS:
+        cap = facts["rules"][name]
+        facts["rules"][name] = None if cap is None else format_micro(cap)
+    return facts
+
+
 def _rule_values(wanted: _Wanted) -> tuple[object, ...]:
     return tuple(getattr(wanted.rules, name) for name in RULES)
 
@@ -306,17 +336,6 @@ def _rules(row: Any) -> KeyRules:
 
 def _tupled(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
-
-
-def _api_key(row: Any) -> ApiKey:
-    fields = {name: value for name, value in dict(row).items() if name not in RULES}
-    return ApiKey(**fields, rules=_rules(row))
-
-
-def _one(rows: Sequence[Any], key_id: str) -> ApiKey:
-    if not rows:
-        raise NotFound(f"There is no key {key_id!r}.")
-    return _api_key(rows[0])
 
 
 def _known(row: Any, now_ms: int) -> _Known:
@@ -331,5 +350,6 @@ def _known(row: Any, now_ms: int) -> _Known:
         user_group=row["user_group"],
         rules=_rules(row),
         suspended=row["suspended"],
+        limits_id=row["limits_id"],
     )
     return _Known(principal, row["expires_ms"], now_ms)

@@ -82,9 +82,24 @@ api_keys = Table(
     Column("networks", ARRAY(Text)),
     Column("requests_per_minute", Integer),
     Column("images_per_minute", Integer),
+    Column("concurrent_tasks", Integer),
+    Column("credit_cap", BigInteger),
+    Column("monthly_credit_cap", BigInteger),
+    Column("limits_id", Word, nullable=False),
     UniqueConstraint("hash", name="api_keys_hash_key"),
     Index("api_keys_team", "team_id", "created_ms"),
     Index("api_keys_newest", text("created_ms DESC"), text("id DESC")),
+)
+
+key_counts = Table(
+    "key_counts",
+    metadata,
+    Column("key_id", Word, ForeignKey("api_keys.id", ondelete="CASCADE"), primary_key=True),
+    *(
+        Column(name, BigInteger, nullable=False, server_default="0")
+        for name in ("running", "held", "spent", "month_spent")
+    ),
+    Column("month", Integer, nullable=False, server_default="0"),
 )
 
 audit = Table(

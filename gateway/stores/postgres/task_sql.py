@@ -1,10 +1,10 @@
 """The hot statements of tasks and their money: each is one round trip for a whole batch.
 
 Every statement locks rows in id order (tasks: the order of its items, which callers sort; then
-accounts) before it writes them, so that batches of several processes queue up instead of
-deadlocking; what it read before it waited for a lock is checked again by PostgreSQL on the newest
-version of the row (READ COMMITTED). LATERAL makes each look-up an index look-up: a plan made while
-the tables were empty is kept, and must not scan them when they are full.
+accounts, then what is counted for their keys) before it writes them, so that batches of several
+processes queue up instead of deadlocking; what it read before it waited for a lock is checked again
+by PostgreSQL on the newest version of the row (READ COMMITTED). LATERAL makes each look-up an index
+look-up: a plan made while the tables were empty is kept, and must not scan them when they are full.
 """
 
 from __future__ import annotations
@@ -33,13 +33,17 @@ def _write_attempts(parameter: str, winners: str) -> str:
     """
 
 
-# Holds credits and inserts tasks for all teams whose whole sum fits; says for each item whether it
-# was held, what its team had available, whether its id was taken (by the same task, or not), and
-# the earlier call under its Idempotency-Key. A key that another statement stores meanwhile is a
-# unique violation, and nothing of this one is kept.
-ACCEPT = """
+_CAPS = "concurrent_tasks, credit_cap, monthly_credit_cap"
+
+# Holds credits and inserts tasks for all teams whose whole sum fits, and with it those of each of
+# their keys with caps (unless $18 says that this was judged); says for each item whether it was
+# held, what its team had available and what its key had running and spent, whether its id was
+# taken (by the same task, or not), and the earlier call under its Idempotency-Key. A key that
+# another statement stores meanwhile is a unique violation, and nothing of this one is kept. A
+# trigger on transfers counts for keys what was held.
+ACCEPT = f"""
 WITH item AS MATERIALIZED (
-    SELECT i.*, t.id IS NOT NULL AS taken,
+    SELECT i.*, y.*, t.id IS NOT NULL AS taken,
         coalesce(t.created_ms = i.created_ms AND t.team_id = i.team_id, false) AS same,
         k.task_id AS first_id, k.fingerprint AS first_fingerprint
     FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[],
@@ -55,6 +59,9 @@ WITH item AS MATERIALIZED (
         SELECT task_id, fingerprint FROM idempotency_keys
         WHERE team_id = i.team_id AND scope = i.scope AND key = i.key LIMIT 1
     ) k ON true
+    LEFT JOIN LATERAL (
+        SELECT limits_id, {_CAPS} FROM api_keys WHERE id = i.key_id LIMIT 1
+    ) y ON true
 ), fresh AS MATERIALIZED (
     SELECT * FROM item WHERE NOT taken AND first_id IS NULL
 ), need AS MATERIALIZED (
@@ -65,9 +72,32 @@ WITH item AS MATERIALIZED (
         SELECT team_id, balance - held AS available FROM accounts
         WHERE team_id = n.team_id FOR UPDATE
     ) a
+), capped AS MATERIALIZED (
+    SELECT f.team_id, f.limits_id, count(*) AS tasks, sum(f.hold) AS amount,
+        min(f.concurrent_tasks) AS concurrent_tasks, min(f.credit_cap) AS credit_cap,
+        min(f.monthly_credit_cap) AS monthly_credit_cap, max(month_of(f.created_ms)) AS month
+    FROM fresh f JOIN locked ON locked.team_id = f.team_id
+    WHERE f.concurrent_tasks IS NOT NULL OR f.credit_cap IS NOT NULL
+        OR f.monthly_credit_cap IS NOT NULL
+    GROUP BY f.team_id, f.limits_id
+), metered AS MATERIALIZED (
+    SELECT n.*, c.* FROM (SELECT * FROM capped ORDER BY limits_id) n
+    CROSS JOIN LATERAL (
+        SELECT running, held, spent,
+            CASE WHEN month >= n.month THEN month_spent ELSE 0 END AS month_spent
+        FROM key_counts WHERE key_id = n.limits_id FOR UPDATE
+    ) c
+), able AS MATERIALIZED (
+    SELECT team_id FROM locked WHERE $18::boolean OR NOT EXISTS (
+        SELECT FROM metered m WHERE m.team_id = locked.team_id AND (
+            m.running + m.tasks > m.concurrent_tasks
+            OR m.spent + m.held + m.amount > m.credit_cap
+            OR m.month_spent + m.held + m.amount > m.monthly_credit_cap
+        )
+    )
 ), moved AS (
     UPDATE accounts a SET held = a.held + need.amount::bigint
-    FROM need JOIN locked ON locked.team_id = need.team_id
+    FROM need JOIN able ON able.team_id = need.team_id
     WHERE a.team_id = need.team_id AND a.balance - a.held >= need.amount
     RETURNING a.team_id
 ), fitting AS MATERIALIZED (
@@ -89,16 +119,29 @@ WITH item AS MATERIALIZED (
     SELECT id, key_id, fingerprint, retries, created_ms FROM fitting WHERE retries IS NOT NULL
 )
 SELECT item.id, item.taken, item.same, item.first_id, item.first_fingerprint,
-    fitting.id IS NOT NULL AS held, coalesce(locked.available, 0) AS available
+    fitting.id IS NOT NULL AS held, coalesce(locked.available, 0) AS available,
+    item.concurrent_tasks, item.credit_cap, item.monthly_credit_cap,
+    coalesce(m.running, 0) AS key_running, coalesce(m.held, 0) AS key_held,
+    coalesce(m.spent, 0) AS key_spent, coalesce(m.month_spent, 0) AS key_month_spent
 FROM item
 LEFT JOIN fitting ON fitting.id = item.id
 LEFT JOIN locked ON locked.team_id = item.team_id
+LEFT JOIN metered m ON m.limits_id = item.limits_id
 """
 
 # Gives what teams have available and keeps their accounts from moving until the commit.
 LOCK_AVAILABLE = """
 SELECT team_id, balance - held AS available FROM accounts
 WHERE team_id = ANY($1::text[]) ORDER BY team_id FOR UPDATE
+"""
+
+# Gives caps and counts of keys in the month of a time, and keeps the counts from moving.
+LOCK_COUNTS = f"""
+SELECT k.id, k.limits_id, {_CAPS}, c.running AS key_running, c.held AS key_held,
+    c.spent AS key_spent, CASE WHEN c.month >= month_of($2) THEN c.month_spent ELSE 0 END
+        AS key_month_spent
+FROM api_keys k JOIN key_counts c ON c.key_id = k.limits_id
+WHERE k.id = ANY($1::text[]) ORDER BY c.key_id, k.id FOR UPDATE OF c
 """
 
 # Writes tasks (and the attempts that changed) whose fence is still the expected one.
@@ -120,7 +163,8 @@ SELECT id FROM mine
 """
 
 # Ends tasks whose fence is still the expected one: status and doc, attempts, the resolution of the
-# hold, the account, the usage row, and the callback if the team asked for this ending.
+# hold (which a trigger counts for their keys), the account, the usage row, and the callback if the
+# team asked for this ending.
 SETTLE = f"""
 WITH item AS MATERIALIZED (
     SELECT * FROM unnest($1::text[], $2::integer[], $3::text[], $4::bytea[], $5::uuid[],

@@ -5,50 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import asyncpg
-
 from gateway.app.ports import NewTask, Settlement, TaskFilter, TaskPage
-from gateway.domain.errors import (
-    InsufficientCredits,
-    RepeatedCall,
-    StaleFence,
-    StoreUnavailable,
-    TaskIdTaken,
-    TaskNotFound,
-)
+from gateway.domain.errors import StaleFence, StoreUnavailable, TaskNotFound
 from gateway.domain.ledger import TransferKind, resolution_id, transfer_id
 from gateway.domain.machine import apply
-from gateway.domain.money import MICRO_MAX, MicroCredits, format_micro
-from gateway.domain.repeats import CallMark, EarlierCall
+from gateway.domain.money import MICRO_MAX
 from gateway.domain.request import GenerationRequest
 from gateway.domain.steps import Settled
 from gateway.domain.task import Attempt, Outcome, Task
 from gateway.stores.coalesce import Coalescer
 from gateway.stores.postgres import task_sql as sql
+from gateway.stores.postgres.accepting import Accepting, EncodedTask, encoded
 from gateway.stores.postgres.batches import each_alone
 from gateway.stores.postgres.codec import (
     advanced,
     attempt_rows,
     decode_request,
     decode_task,
-    encode,
     plain,
 )
 from gateway.stores.postgres.cursors import cursor_of, read_cursor
 from gateway.stores.postgres.database import Database
 from gateway.stores.postgres.outbox import callback_id
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedTask:
-    """A task to accept, as its row will have it."""
-
-    task: Task
-    callback_url: str | None
-    callback_events: str | None
-    doc: bytes
-    request: bytes
-    mark: CallMark | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +46,7 @@ class PostgresTasks:
         """Take the pool; it must be connected before the first call."""
         self._db = database
         self._accepts: Coalescer[EncodedTask, None] = Coalescer(
-            self.accept_batch,
+            Accepting(database).accept,
             closed=StoreUnavailable,
             key=lambda new: new.task.id,
             weigh=lambda new: len(new.request),
@@ -96,58 +74,10 @@ class PostgresTasks:
     async def accept(self, new: NewTask) -> None:
         """Hold the credits and insert the task, in one transaction shared by concurrent calls.
 
-        Raises InsufficientCredits, TaskIdTaken and RepeatedCall: then nothing was written.
-        StoreUnavailable means the same, unless it is a ConnectionLost.
+        Raises InsufficientCredits, RateLimited, TaskIdTaken and RepeatedCall: then nothing was
+        written. StoreUnavailable means the same, unless it is a ConnectionLost.
         """
         await self._accepts.submit(encoded(new))
-
-    async def accept_batch(self, batch: list[EncodedTask]) -> Sequence[Exception | None]:
-        """Accept tasks with different ids together; gives for each None or why not."""
-        verdicts = await self._db.certain(
-            lambda again: each_alone(lambda part: self._hold(part, again=again), batch)
-        )
-        return [_named(verdict, new.task) for verdict, new in zip(verdicts, batch, strict=True)]
-
-    async def _hold(self, batch: list[EncodedTask], *, again: bool) -> list[Exception | None]:
-        """Accept what fits: whole teams in one statement, the rest of a short team in turn."""
-        try:
-            rows = await self._db.write(sql.ACCEPT, *_accept_columns(batch))
-        except asyncpg.UniqueViolationError:
-            if len(batch) > 1:
-                raise
-            # The id or the key was taken while the statement ran: now it shows, and by whom.
-            rows = await self._db.write(sql.ACCEPT, *_accept_columns(batch))
-        verdicts = {row["id"]: _verdict(row, again=again) for row in rows}
-        crowded = _of_crowded_teams(
-            [new for new in batch if isinstance(verdicts[new.task.id], _Short)]
-        )
-        if crowded:
-            results = await each_alone(lambda part: self._hold_in_turn(part, again=again), crowded)
-            ids = (new.task.id for new in crowded)
-            verdicts.update(zip(ids, results, strict=True))
-        return [verdicts[new.task.id] for new in batch]
-
-    async def _hold_in_turn(
-        self, batch: list[EncodedTask], *, again: bool
-    ) -> list[Exception | None]:
-        """Accept item by item in order of arrival while each one's team can pay for it."""
-        async with self._db.transaction() as connection:
-            teams = list({new.task.team_id for new in batch})
-            rows = await connection.fetch(sql.LOCK_AVAILABLE, teams)
-            available = {row["team_id"]: row["available"] for row in rows}
-            fitting = []
-            verdicts: dict[str, Exception | None] = {}
-            for new in batch:
-                left = available.get(new.task.team_id, 0)
-                if new.task.hold <= left:
-                    available[new.task.team_id] = left - new.task.hold
-                    fitting.append(new)
-                else:
-                    verdicts[new.task.id] = _Short(left)
-            if fitting:
-                rows = await connection.fetch(sql.ACCEPT, *_accept_columns(fitting))
-                verdicts.update((row["id"], _verdict(row, again=again)) for row in rows)
-        return [verdicts[new.task.id] for new in batch]
 
     # --- save and settle -------------------------------------------------------------------
 
@@ -275,74 +205,6 @@ class PostgresTasks:
         Only unfinished tasks are read by their request.
         """
         return len(await self._db.write(sql.STRIP, before_ms, limit))
-
-
-class _Short(InsufficientCredits):
-    """What a team has is less than an item needs; ``available`` is what it has."""
-
-    def __init__(self, available: MicroCredits) -> None:
-        super().__init__()
-        self.available = available
-
-
-def encoded(new: NewTask) -> EncodedTask:
-    """Encode a task and its request, once, whatever batch they end up in."""
-    url = events = None
-    if new.callback is not None:
-        url, events = plain(new.callback.url), ",".join(new.callback.events)
-    return EncodedTask(new.task, url, events, encode(new.task), encode(new.request), new.mark)
-
-
-def _verdict(row: asyncpg.Record, *, again: bool) -> Exception | None:
-    """Read one row of ACCEPT. A repetition after a lost answer finds its own task: accepted."""
-    if row["held"] or (again and row["same"]):
-        return None
-    if row["first_id"] is not None:
-        return RepeatedCall(EarlierCall(row["first_id"], row["first_fingerprint"]))
-    return TaskIdTaken() if row["taken"] else _Short(row["available"])
-
-
-def _named(verdict: Exception | None, task: Task) -> Exception | None:
-    """Give the error its caller reads."""
-    if isinstance(verdict, _Short):
-        return InsufficientCredits(
-            f"This request needs {format_micro(task.hold)} credits; "
-            f"{format_micro(verdict.available)} are available."
-        )
-    if isinstance(verdict, asyncpg.UniqueViolationError):
-        # Of the id or of the key: another try under another id sees which.
-        return TaskIdTaken()
-    return verdict
-
-
-def _of_crowded_teams(short: list[EncodedTask]) -> list[EncodedTask]:
-    """Give the items of teams with several: their sum was too much, but some may still fit."""
-    teams = [new.task.team_id for new in short]
-    return [new for new in short if teams.count(new.task.team_id) > 1]
-
-
-def _accept_columns(batch: list[EncodedTask]) -> tuple[object, ...]:
-    tasks = [new.task for new in batch]
-    marks = [new.mark for new in batch]
-    return (
-        [task.id for task in tasks],
-        [task.team_id for task in tasks],
-        [task.key_id for task in tasks],
-        [task.dialect for task in tasks],
-        [task.model for task in tasks],
-        [task.created_ms for task in tasks],
-        [task.deadline_ms for task in tasks],
-        [task.hold for task in tasks],
-        [new.callback_url for new in batch],
-        [new.callback_events for new in batch],
-        [new.doc for new in batch],
-        [new.request for new in batch],
-        [transfer_id(task.id, TransferKind.HOLD) for task in tasks],
-        [mark and mark.scope for mark in marks],
-        [mark and mark.key for mark in marks],
-        [mark and mark.fingerprint for mark in marks],
-        [mark and mark.retries for mark in marks],
-    )
 
 
 def _save_columns(batch: list[_Write]) -> tuple[object, ...]:

@@ -84,6 +84,24 @@ RULES = {
         FROM usage u LEFT JOIN transfers r ON r.task_id = u.task_id AND r.kind = 'capture'
         WHERE u.charged <> coalesce(r.amount, 0)
     """,
+    "keys_count_their_tasks": """
+        SELECT c.key_id AS subject, format('counts %s running, %s held, %s and %s spent; its '
+            'tasks say %s, %s, %s, %s', c.running, c.held, c.spent, c.month_spent,
+            coalesce(t.running, 0), coalesce(t.held, 0), coalesce(u.spent, 0),
+            coalesce(u.month_spent, 0)) AS detail
+        FROM key_counts c
+        LEFT JOIN (SELECT k.limits_id, count(*) AS running, sum(t.hold) AS held
+            FROM tasks t JOIN api_keys k ON k.id = t.key_id
+            WHERE t.status IN ('pending', 'processing') GROUP BY k.limits_id) t
+            ON t.limits_id = c.key_id
+        LEFT JOIN (SELECT c.key_id, sum(d.charged) AS spent,
+                sum(d.charged) FILTER (WHERE month_of(d.day_ms) = c.month) AS month_spent
+            FROM usage_days d JOIN api_keys k ON k.id = d.key_id
+            JOIN key_counts c ON c.key_id = k.limits_id GROUP BY c.key_id) u
+            ON u.key_id = c.key_id
+        WHERE (c.running, c.held, c.spent, c.month_spent) IS DISTINCT FROM (coalesce(t.running, 0),
+            coalesce(t.held, 0), coalesce(u.spent, 0), coalesce(u.month_spent, 0))
+    """,
     "days_are_the_usage": """
         SELECT team_id || ' ' || day_ms AS subject, format('usage says %s in %s tasks, '
             'the day %s in %s', u.charged, u.tasks, d.charged, d.tasks) AS detail

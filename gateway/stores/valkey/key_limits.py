@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from gateway.domain.errors import Unavailable
-from gateway.domain.limits import SLOT_MS, SLOTS, Limit, Taken, Verdict, judge, slot_of
+from gateway.domain.limits import SLOT_MS, SLOTS, Limit, Taken, Verdict, judge_together, slot_of
 from gateway.stores.valkey import keys, scripts
 from gateway.stores.valkey.connection import Valkey
 
 LIMIT = scripts.load("limit")
+GIVE_BACK = scripts.load("give_back")
 OWN_KEYS_MAX = 10_000
 
 
@@ -51,17 +53,18 @@ class ValkeyKeyLimits:
 
     async def give_back(self, key_id: str, taken: Taken) -> None:
         """Give back what a call took that was not accepted."""
-        for limit in taken.limits:
-            own = self._own.get((key_id, limit.name))
-            if own is not None and taken.slot in own:
-                own[taken.slot] -= limit.amount
-                continue
-            name = keys.limit(key_id, limit.name)
-            try:
-                await self._valkey.execute("HINCRBY", name, str(taken.slot), str(-limit.amount))
-            except Unavailable:
-                # Without Valkey nobody knows of it any more.
-                return
+        if not taken.limits:
+            return
+        if taken.alone:
+            for limit in taken.limits:
+                own = self._own.get((key_id, limit.name), {})
+                own[taken.slot] = max(own.get(taken.slot, 0) - limit.amount, 0)
+            return
+        names = [keys.limit(key_id, limit.name) for limit in taken.limits]
+        amounts = [limit.amount for limit in taken.limits]
+        with suppress(Unavailable):
+            # Without Valkey nobody knows of it any more.
+            await self._valkey.run(GIVE_BACK, names, taken.slot, *amounts)
 
     def _take_own(self, key_id: str, limits: Sequence[Limit]) -> Taken:
         now_ms = self._now_ms()
@@ -72,13 +75,13 @@ class ValkeyKeyLimits:
             counts = self._own.setdefault((key_id, limit.name), {})
             for old in [one for one in counts if one < slot - SLOTS]:
                 del counts[old]
-        verdicts = tuple(judge(limit, self._own[key_id, limit.name], now_ms) for limit in limits)
+        counted = [self._own[key_id, limit.name] for limit in limits]
+        verdicts = judge_together(limits, counted, now_ms)
         if any(verdict.retry_ms for verdict in verdicts):
             return Taken(verdicts)
-        for limit in limits:
-            counts = self._own[key_id, limit.name]
+        for limit, counts in zip(limits, counted, strict=True):
             counts[slot] = counts.get(slot, 0) + limit.amount
-        return Taken(verdicts, tuple(limits), slot)
+        return Taken(verdicts, tuple(limits), slot, alone=True)
 
 
 def _verdict(limit: Limit, used: int, wait_ms: int, reset_ms: int, *, passed: bool) -> Verdict:

@@ -33,7 +33,7 @@ def grants(upstream: str, plane: str) -> str:
 
 
 def limit(key_id: str, name: str) -> str:
-    """Give the key of the hash of what an API key used of a limit, by slot."""
+    """Give the key of the hash of what was used of a limit of API keys, by slot."""
     return f"igw:limit:{name}:{key_id}"
 
 

@@ -49,11 +49,12 @@ def new_task(
     callback: CallbackSpec | None = None,
     created_ms: int = START_MS,
     model: str = "wan2.5-t2i-preview",
+    key_id: str = "key_1",
 ) -> NewTask:
     task = Task(
         id=task_id or f"task-unified-1800000000-{next(_numbers):08d}",
         team_id=team_id,
-        key_id="key_1",
+        key_id=key_id,
         dialect="evolink",
         model=model,
         requested_model=model,

@@ -90,6 +90,7 @@ async def test_a_key_acts_for_its_team(keys, team):
         key_name="build server",
         default_mode="sync",
         user_group="default",
+        limits_id=key.id,
     )
 
 
@@ -177,6 +178,8 @@ async def test_rotation_gives_a_new_key_and_lets_the_old_one_run_out(keys, team,
     assert (new.name, new.team_id, new.default_mode) == ("build server", team.id, "sync")
     assert (await keys.principal(new_text)).key_id == new.id
     assert (await keys.principal(old_text)).key_id == old.id
+    assert (await keys.principal(new_text)).counted_as == old.id
+    assert (await keys.principal(old_text)).counted_as == old.id
     clock.turn(60_000)
     assert await keys.principal(old_text) is None
     assert (await keys.principal(new_text)).key_id == new.id

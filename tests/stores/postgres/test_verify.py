@@ -18,8 +18,9 @@ WHERE kind IN ('capture', 'release')
 
 
 @pytest.fixture
-async def books(tasks, team, database):
-    """A completed, a failed and a running task of 2 credits each."""
+async def books(tasks, team, keys, database):
+    """A completed, a failed and a running task of 2 credits each, and a key of another."""
+    await keys.create(team.id)
     done, broken, running = [
         await accepted(tasks, team.id, hold=2 * CREDIT, n=2, task_id=name)
         for name in ("done", "failed", "running")
@@ -138,6 +139,8 @@ async def test_an_empty_database_is_sound(ledger):
         ),
         ("UPDATE usage_days SET charged = charged + 1 WHERE tasks > 0", {"days_are_the_usage"}),
         ("DELETE FROM usage_days", {"days_are_the_usage"}),
+        ("UPDATE key_counts SET running = running + 1", {"keys_count_their_tasks"}),
+        ("UPDATE key_counts SET month_spent = 1", {"keys_count_their_tasks"}),
     ],
 )
 async def test_each_kind_of_corruption_is_found(database, ledger, books, corruption, found):
