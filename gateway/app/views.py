@@ -18,8 +18,13 @@ def time_text(ms: int | None) -> str | None:
     return None if ms is None else datetime.fromtimestamp(ms / 1000, UTC).isoformat()
 
 
+def _credits(micro: int | None) -> str | None:
+    return None if micro is None else format_micro(micro)
+
+
 def team_view(team: Team, *, secret: bool = True) -> dict[str, Any]:
     """Give a team; its webhook secret only where it is asked for."""
+    budget = team.budget
     view = {
         "id": team.id,
         "name": team.name,
@@ -30,6 +35,12 @@ def team_view(team: Team, *, secret: bool = True) -> dict[str, Any]:
         "created_at": time_text(team.created_ms),
         "suspended_at": time_text(team.suspended_ms),
         "callback_retries": team.callback_retries,
+        "monthly_budget": _credits(budget.monthly_budget),
+        "budget_mode": budget.budget_mode,
+        "budget_alerts": list(budget.budget_alerts),
+        "spent_this_month": format_micro(team.month_spent),
+        "low_balance": _credits(budget.low_balance),
+        "alert_url": budget.alert_url,
         "version": team.version,
     }
     return {**view, "webhook_secret": team.webhook_secret} if secret else view
@@ -41,7 +52,7 @@ def key_view(key: ApiKey) -> dict[str, Any]:
     What counts against its caps is what all keys that share them used.
     """
     rules = {name: getattr(key.rules, name) for name in RULES}
-    rules |= {name: None if rules[name] is None else format_micro(rules[name]) for name in CAPS}
+    rules |= {name: _credits(rules[name]) for name in CAPS}
     counts = key.counts
     return {
         "id": key.id,

@@ -114,7 +114,7 @@ class Dispatcher:
             async with self._slots:
                 if self._clock.now_ms() + TIMEOUT_S * 1000 > lease_ends_ms:
                     return
-                body = await self._render(callback.task_id)
+                body = await self._body(callback)
                 result = await self._try(callback, body)
         except Unavailable as error:
             log.warning("callback_waits", callback_id=callback.id, reason=str(error))
@@ -130,6 +130,11 @@ class Dispatcher:
         reached(CrashPoint.CALLBACK_RECORDED)
         if next_at_ms is not None and (delay_s := (next_at_ms - now_ms) / 1000) <= NOTIFY_MAX_S:
             asyncio.get_running_loop().call_later(delay_s, self.notify)
+
+    async def _body(self, callback: Callback) -> bytes | None:
+        if callback.body is not None:
+            return callback.body.encode()
+        return None if callback.task_id is None else await self._render(callback.task_id)
 
     async def _try(self, callback: Callback, body: bytes | None) -> TryResult:
         if body is None:

@@ -76,12 +76,9 @@ def _listed(_name: str, texts: list[str], *, as_json: bool) -> tuple[str, ...]:
 
 
 def _micro(name: str, text: str, *, as_json: bool) -> int:
-    from gateway.domain.money import parse_micro
+    from gateway.cli.money import micro_of
 
-    try:
-        return parse_micro(text)
-    except ValueError as error:
-        fail(f"--{name.replace('_', '-')}: {error}", as_json=as_json)
+    return micro_of(text, f"--{name.replace('_', '-')}", as_json=as_json)
 
 
 def _canonical(_name: str, names: list[str], *, as_json: bool) -> tuple[str, ...]:

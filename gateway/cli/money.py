@@ -26,7 +26,7 @@ def grant(
     as_json: AsJson = False,
 ) -> None:
     """Add credits to a team."""
-    micro = _micro(amount, "AMOUNT", as_json=as_json)
+    micro = micro_of(amount, "AMOUNT", as_json=as_json)
     if micro <= 0:
         fail("AMOUNT must be more than 0", as_json=as_json)
     show(run(_grant(team, micro, reference), as_json=as_json), as_json=as_json)
@@ -52,7 +52,7 @@ def adjust(
     as_json: AsJson = False,
 ) -> None:
     """Correct a team's balance, never below what is held."""
-    micro = _micro(by, "--by", as_json=as_json)
+    micro = micro_of(by, "--by", as_json=as_json)
     show(run(_adjust(team, micro, reference), as_json=as_json), as_json=as_json)
 
 
@@ -75,7 +75,7 @@ def refund(
     as_json: AsJson = False,
 ) -> None:
     """Give back what a task was charged, never more."""
-    micro = None if amount is None else _micro(amount, "--credits", as_json=as_json)
+    micro = None if amount is None else micro_of(amount, "--credits", as_json=as_json)
     show(run(_refund(task_id, micro, reference), as_json=as_json), as_json=as_json)
 
 
@@ -142,7 +142,8 @@ async def _statement(name: str, month: str) -> tuple[dict[str, Any], str]:
     return statement_view(found, now_ms), statement_csv(found)
 
 
-def _micro(text: str, name: str, *, as_json: bool) -> int:
+def micro_of(text: str, name: str, *, as_json: bool) -> int:
+    """Give the micro-credits of an option's text; ends the command at another text."""
     from gateway.domain.money import parse_micro
 
     try:

@@ -9,7 +9,7 @@ import typer
 from gateway.cli.output import AsJson, fail, group, run, show, show_table
 
 team = group("Teams: who pays.")
-credits_group = group("Credits: what teams pay with.")
+CLEARABLE = ("monthly_budget", "low_balance", "alert_url")
 
 
 @team.command("create")
@@ -148,10 +148,70 @@ def retries(
 
     if schedule not in RETRIES:
         fail(f"SCHEDULE must be one of {', '.join(RETRIES)}", as_json=as_json)
-    _show_changed(name, run(_retries(name, schedule), as_json=as_json), as_json=as_json)
+    changing = _update(name, {"callback_retries": schedule})
+    _show_changed(name, run(changing, as_json=as_json), as_json=as_json)
 
 
-async def _retries(name: str, schedule: str) -> dict[str, Any] | None:
+@team.command("budget")
+def budget(
+    name: Annotated[str, typer.Argument(help="The team's name.")],
+    monthly: Annotated[
+        str | None, typer.Option("--monthly", help="Credits it may spend in a UTC month.")
+    ] = None,
+    mode: Annotated[
+        str | None, typer.Option("--mode", help="refuse: take nothing beyond; alert: only tell.")
+    ] = None,
+    alert: Annotated[
+        list[int] | None, typer.Option("--alert", help="Percent to be told at; repeatable.")
+    ] = None,
+    low_balance: Annotated[
+        str | None, typer.Option("--low-balance", help="Credits below which to be told.")
+    ] = None,
+    alert_url: Annotated[
+        str | None, typer.Option("--alert-url", help="https address that is told.")
+    ] = None,
+    clear: Annotated[
+        list[str] | None,
+        typer.Option("--clear", help="monthly_budget, low_balance or alert_url; repeatable."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a team may spend in a month, and who is told when credits run low."""
+    from gateway.cli.money import micro_of
+
+    fields: dict[str, Any] = {}
+    if monthly is not None:
+        fields["monthly_budget"] = micro_of(monthly, "--monthly", as_json=as_json)
+    if mode is not None:
+        fields["budget_mode"] = mode
+    if alert:
+        fields["budget_alerts"] = tuple(alert)
+    if low_balance is not None:
+        fields["low_balance"] = micro_of(low_balance, "--low-balance", as_json=as_json)
+    if alert_url is not None:
+        fields["alert_url"] = _callable(alert_url, as_json=as_json)
+    for field in clear or ():
+        if field not in CLEARABLE or field in fields:
+            legal = ", ".join(one for one in CLEARABLE if one not in fields)
+            fail(f"--clear: not {field!r} (legal: {legal})", as_json=as_json)
+        fields[field] = None
+    if not fields:
+        fail("nothing to change; see `gateway team budget --help`", as_json=as_json)
+    _show_changed(name, run(_update(name, fields), as_json=as_json), as_json=as_json)
+
+
+def _callable(url: str, *, as_json: bool) -> str:
+    """Give a URL that callbacks may go to; ends the command at another one."""
+    from gateway.domain.address import AllowedHosts, check_callback_url
+    from gateway.settings import load_settings
+
+    allowed = AllowedHosts.of(load_settings().callback_allowed_hosts)
+    if refusal := check_callback_url(url, allowed):
+        fail(f"--alert-url: {refusal}", as_json=as_json)
+    return url
+
+
+async def _update(name: str, fields: dict[str, Any]) -> dict[str, Any] | None:
     from gateway.app.views import team_view
     from gateway.cli.database import books
     from gateway.domain.administration import COMMAND_LINE
@@ -160,8 +220,7 @@ async def _retries(name: str, schedule: str) -> dict[str, Any] | None:
         found = await opened.ledger.team_named(name)
         if found is None:
             return None
-        given = {"callback_retries": schedule}
-        changed = await opened.ledger.update_team(found.id, given, COMMAND_LINE)
+        changed = await opened.ledger.update_team(found.id, fields, COMMAND_LINE)
         return team_view(changed, secret=False)
 
 

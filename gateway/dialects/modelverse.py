@@ -80,6 +80,7 @@ _ERRORS = {
     "invalid_api_key": (401, "invalid_request_error", "auth_error"),
     "insufficient_credits": (403, "permission_error", "forbidden"),
     "key_credit_cap": (403, "permission_error", "forbidden"),
+    "team_budget": (403, "permission_error", "forbidden"),
     "not_allowed": (403, "permission_error", "forbidden"),
     "model_not_found": (400, "invalid_request_error", "model_error"),
     "task_not_found": (404, "invalid_request_error", "param_error"),

@@ -33,6 +33,7 @@ _WORDS = {
     "invalid_api_key": ("invalid_request_error", "invalid_api_key"),
     "insufficient_credits": ("insufficient_quota", "insufficient_quota"),
     "key_credit_cap": ("insufficient_quota", "insufficient_quota"),
+    "team_budget": ("insufficient_quota", "insufficient_quota"),
     "model_not_found": ("invalid_request_error", "model_not_found"),
     "task_not_found": ("invalid_request_error", "task_not_found"),
     "route_not_found": ("invalid_request_error", "unknown_url"),

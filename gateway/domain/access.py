@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from ipaddress import ip_address, ip_network
 
+from gateway.domain.budgets import NO_BUDGET, Budget
 from gateway.domain.caps import NOTHING, Counts
 from gateway.domain.errors import Problem
 from gateway.domain.limits import Limit
@@ -129,7 +130,8 @@ class Principal:
 class Team:
     """A team that pays. Amounts are micro-credits; ``held`` is part of ``balance``.
 
-    ``callback_retries`` is ``quick`` (three retries within seconds) or ``days`` (then slow ones).
+    ``callback_retries`` is ``quick`` (three retries within seconds) or ``days`` (then slow ones);
+    ``month_spent`` is what was charged this month.
     """
 
     id: str
@@ -142,6 +144,8 @@ class Team:
     version: int = 1
     suspended_ms: int | None = None
     callback_retries: str = "quick"
+    budget: Budget = NO_BUDGET
+    month_spent: MicroCredits = 0
 
     @property
     def available(self) -> MicroCredits:

@@ -28,7 +28,7 @@ class CallbackSpec:
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """One message of the outbox, ready for its next try.
+    """One message of the outbox, ready for its next try: of a task, or with a ``body`` of its own.
 
     ``id`` is the ``webhook-id``, the same on every try. ``tries`` counts the tries made.
     ``secrets`` are the team's signing secrets (``whsec_…``), newest first. ``patient`` teams have
@@ -36,7 +36,7 @@ class Callback:
     """
 
     id: str
-    task_id: str
+    task_id: str | None
     team_id: str
     url: str
     event: str
@@ -44,6 +44,7 @@ class Callback:
     secrets: tuple[str, ...]
     patient: bool = False
     gone: bool = False
+    body: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +69,13 @@ class TryResult:
 
 @dataclass(frozen=True, slots=True)
 class CallbackLog:
-    """A callback and everything that was tried; ``next_at_ms`` counts while it is pending."""
+    """A callback and everything that was tried; ``next_at_ms`` counts while it is pending.
+
+    ``task_id`` None: it tells of the team.
+    """
 
     id: str
-    task_id: str
+    task_id: str | None
     team_id: str
     url: str
     event: str

@@ -5,7 +5,7 @@ GatewayError
 │   ├── InvalidRequest          400  one or more named problems
 │   ├── BodyTooLarge            413
 │   ├── AuthenticationFailed    401
-│   ├── InsufficientCredits     402  (caps.CapReached is one: a key's own cap)
+│   ├── InsufficientCredits     402  (subclasses in caps.py and budgets.py)
 │   ├── NotAllowed              403
 │   ├── ModelNotFound           404
 │   ├── TaskNotFound            404

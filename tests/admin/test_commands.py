@@ -151,3 +151,35 @@ def test_an_upstream_there_is_none_of_is_named(gateway: Any) -> None:
     wrong = gateway("key", "create", "--team", "studio", "--upstream", "nowhere", code=1)
     assert "'nowhere'" in wrong["error"]
     assert "no key" in gateway("key", "show", "key_x", code=1)["error"]
+
+
+def test_a_team_gets_a_budget_by_command(gateway: Any) -> None:
+    gateway("team", "create", "studio")
+    words = ("--monthly", "500", "--mode", "alert", "--alert", "50", "--alert", "90")
+    more = ("--low-balance", "99.5", "--alert-url", "https://ops.example.com/credits")
+    changed = gateway("team", "budget", "studio", *words, *more)
+    assert (changed["monthly_budget"], changed["budget_mode"]) == ("500", "alert")
+    assert (changed["budget_alerts"], changed["low_balance"]) == ([50, 90], "99.5")
+    assert changed["alert_url"] == "https://ops.example.com/credits"
+    cleared = gateway("team", "budget", "studio", "--clear", "monthly_budget")
+    assert (cleared["monthly_budget"], cleared["low_balance"]) == (None, "99.5")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--monthly", "much"), "--monthly: 'much' is not a decimal number"),
+        (("--monthly", "0"), "more than 0 credits"),
+        (("--mode", "shout"), "refuse, alert"),
+        (("--alert", "0"), "1 to 1000"),
+        (("--alert-url", "http://ops.example.com/"), "must start with https"),
+        (("--clear", "name"), "monthly_budget, low_balance, alert_url"),
+        (("--clear", "low_balance", "--low-balance", "5"), "legal: monthly_budget, alert_url"),
+        ((), "nothing to change"),
+    ],
+)
+def test_a_bad_budget_is_said(gateway: Any, words: tuple[str, ...], said: str) -> None:
+    gateway("team", "create", "studio")
+    before = gateway("team", "show", "studio")
+    assert said in gateway("team", "budget", "studio", *words, code=1)["error"]
+    assert gateway("team", "show", "studio") == before

@@ -278,3 +278,48 @@ async def test_caps_are_set_shown_with_what_was_used_and_taken_away(stack):
     assert "(concurrent_tasks)" in busy.json()["error"]["message"]
     new = await made(stack, f"{path}/rotate", {})
     assert (await generate(stack, new["key"])).status_code == 429
+
+
+# --- budgets ---------------------------------------------------------------------------------
+
+
+async def test_a_budget_is_set_bites_and_is_taken_away(stack):
+    team = await stack.team()
+    path = f"/teams/{team.id}"
+    given = {"monthly_budget": "2", "budget_alerts": [50, 100], "low_balance": "0.5"}
+    changed = (await call(stack, "PATCH", path, given)).json()
+    assert {name: changed[name] for name in given} == given
+    assert (changed["budget_mode"], changed["spent_this_month"]) == ("refuse", "0")
+    answers = [await generate(stack, team.key) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 402]
+    error = answers[1].json()["error"]
+    assert (error["code"], error["type"]) == ("team_budget", "insufficient_quota_error")
+    assert "of the team's budget of 2 a month 0.5 are left" in error["message"]
+    await call(stack, "PATCH", path, {"budget_mode": "alert"})
+    assert (await generate(stack, team.key)).status_code == 200
+    await call(stack, "PATCH", path, {"budget_mode": "refuse", "monthly_budget": None})
+    assert (await generate(stack, team.key)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "legal"),
+    [
+        ("monthly_budget", "0", "more than 0"),
+        ("monthly_budget", 5, "a text"),
+        ("budget_mode", "shout", "refuse, alert"),
+        ("budget_alerts", [0], "1 to 1000"),
+        ("budget_alerts", [True], "1 to 1000"),
+        ("budget_alerts", "50", "a list"),
+        ("low_balance", "much", "decimal text"),
+        ("alert_url", "http://ops.example.com/", "an https URL"),
+        ("alert_url", "https://127.0.0.1/", "a public address"),
+        ("alert_url", "https://localhost/", "a public address"),
+    ],
+)
+async def test_a_bad_budget_is_named_and_nothing_is_changed(stack, field, value, legal):
+    team = await stack.team()
+    before = (await call(stack, "GET", f"/teams/{team.id}")).json()
+    answer = await call(stack, "PATCH", f"/teams/{team.id}", {"name": "other", field: value})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, field)
+    assert legal in answer.json()["error"]["message"]
+    assert (await call(stack, "GET", f"/teams/{team.id}")).json() == before

@@ -11,6 +11,7 @@ from typing import Any
 
 from standardwebhooks.webhooks import Webhook
 
+from gateway.domain.administration import COMMAND_LINE as ASK
 from gateway.simulator import Script
 from tests.support.certificates import authority
 from tests.support.receivers import Answer, Received, Receiver, receiver, reply
@@ -46,7 +47,7 @@ async def received(hook: Receiver, count: int) -> list[Received]:
     return hook.requests
 
 
-def verified(team: Team, request: Received) -> object:
+def verified(team: Team, request: Received) -> Any:
     """Check the signature with the standard's own implementation."""
     return Webhook(team.secret).verify(request.body, request.headers)
 
@@ -108,3 +109,27 @@ async def test_failures_and_cancellations_are_told_and_events_filter(
         assert json.loads(request.body)["id"] == told
         assert json.loads(request.body)["status"] == "failed"
         assert await stack.gateway.outbox.of_task(silent) == ()
+
+
+async def test_a_team_is_told_of_its_budget_and_low_balance(
+    tmp_path: Path, database_url: str, redis_url: str
+) -> None:
+    statuses = [503, 200, 200]
+
+    async def answer(request: Received, writer: asyncio.StreamWriter) -> None:
+        await reply(statuses.pop(0))(request, writer)
+
+    async with listening(tmp_path, database_url, redis_url, answer) as (stack, hook, url):
+        team = await stack.team(credits=4)
+        given = {"monthly_budget": 2_000_000, "low_balance": 3_000_000, "alert_url": url}
+        await stack.gateway.ledger.update_team(team.id, {**given, "budget_alerts": (70,)}, ASK)
+        created = await stack.post(team, LANTERN)
+        await stack.ended(team, created.json()["id"])
+
+        requests = await received(hook, 3)
+        bodies = {request.headers["webhook-id"]: verified(team, request) for request in requests}
+        assert len(bodies) == 2
+        told = {body["type"]: body["data"] for body in bodies.values()}
+        assert told["team.budget"]["percent"] == 70
+        assert (told["team.budget"]["spent"], told["team.budget"]["monthly_budget"]) == ("1.5", "2")
+        assert told["team.low_balance"]["balance"] == "2.5"

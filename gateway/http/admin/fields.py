@@ -87,6 +87,21 @@ class Fields:
             self.refuse(name, f"{error}.", 'credits as a decimal text, such as "2.5"')
             return None
 
+    def integers(self, name: str, minimum: int, maximum: int, most: int) -> tuple[int, ...]:
+        """Give a list of at most ``most`` whole numbers within bounds, () when it is absent."""
+        value = self._value(name)
+        if value is None:
+            return ()
+        if (
+            isinstance(value, list)
+            and len(value) <= most
+            and all(type(item) is int and minimum <= item <= maximum for item in value)
+        ):
+            return tuple(value)
+        legal = f"a list of at most {most} whole numbers {minimum} to {maximum}"
+        self.refuse(name, f"{name} is not valid.", legal)
+        return ()
+
     def texts(self, name: str) -> tuple[str, ...] | None:
         """Give a list of texts, None when it is absent or null."""
         value = self._value(name)

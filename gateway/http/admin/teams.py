@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from starlette.responses import JSONResponse, Response
 
 from gateway.app.views import team_view
 from gateway.domain.access import Team
 from gateway.domain.administration import Permission
-from gateway.domain.callback import RETRIES
+from gateway.domain.budgets import ALERTS_MAX, MODES, PERCENT_MAX
+from gateway.domain.callback import RETRIES, URL_MAX
 from gateway.domain.errors import NotFound, RepeatedChange
 from gateway.http.admin.routes import AdminCall, AdminRoute, etag, paged
 
 _TEXT = {"type": "string", "minLength": 1, "maxLength": 100}
 _FIELDS = {"name": _TEXT, "user_group": _TEXT}
-_CHANGES = {**_FIELDS, "callback_retries": {"type": "string", "enum": list(RETRIES)}}
+_CREDITS = {"type": ["string", "null"], "pattern": r"^[0-9]+(\.[0-9]{1,6})?$", "maxLength": 40}
+_CHANGES = {
+    **_FIELDS,
+    "callback_retries": {"type": "string", "enum": list(RETRIES)},
+    "monthly_budget": _CREDITS,
+    "budget_mode": {"type": "string", "enum": list(MODES)},
+    "budget_alerts": {
+        "type": "array",
+        "items": {"type": "integer", "minimum": 1, "maximum": PERCENT_MAX},
+        "maxItems": ALERTS_MAX,
+    },
+    "low_balance": _CREDITS,
+    "alert_url": {"type": ["string", "null"], "minLength": 1, "maxLength": URL_MAX},
+}
 HOUR_S = 3600
 OVERLAP_MAX_S = 90 * 24 * HOUR_S
 
@@ -43,15 +59,32 @@ async def get(call: AdminCall) -> Response:
 
 async def update(call: AdminCall) -> Response:
     """Change what is sent; the rest stays."""
-    given = {
-        name: call.body.needed(name, maximum=100)
-        for name in ("name", "user_group")
-        if name in call.body
+    body = call.body
+    given: dict[str, Any] = {
+        name: body.needed(name, maximum=100) for name in ("name", "user_group") if name in body
     }
-    if "callback_retries" in call.body:
-        given["callback_retries"] = call.body.choice("callback_retries", RETRIES, "quick")
-    call.body.finish()
+    if "callback_retries" in body:
+        given["callback_retries"] = body.choice("callback_retries", RETRIES, "quick")
+    if "budget_mode" in body:
+        given["budget_mode"] = body.choice("budget_mode", MODES, "refuse")
+    if "budget_alerts" in body:
+        given["budget_alerts"] = body.integers("budget_alerts", 1, PERCENT_MAX, ALERTS_MAX)
+    for name in ("monthly_budget", "low_balance"):
+        if name in body:
+            given[name] = body.credits(name)
+    if "alert_url" in body:
+        given["alert_url"] = await _alert_url(call)
+    body.finish()
     return _answer(await call.core.admin.teams.update_team(call.path["team_id"], given, call.ask))
+
+
+async def _alert_url(call: AdminCall) -> str | None:
+    url = call.body.text("alert_url", maximum=URL_MAX)
+    refusal = None if url is None else await call.core.submit.fetcher.judge(url, "callback")
+    if refusal:
+        legal = "an https URL with a public address, or null"
+        call.body.refuse("alert_url", refusal, legal, "invalid_callback_url")
+    return url
 
 
 async def suspend(call: AdminCall) -> Response:

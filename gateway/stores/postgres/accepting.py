@@ -9,8 +9,9 @@ from typing import Any
 import asyncpg
 
 from gateway.app.ports import NewTask
-from gateway.domain.caps import Caps, Counts, refusal
-from gateway.domain.errors import InsufficientCredits, RepeatedCall, TaskIdTaken
+from gateway.domain.budgets import over_budget
+from gateway.domain.caps import NOTHING, Caps, Counts, refusal
+from gateway.domain.errors import CallerError, InsufficientCredits, RepeatedCall, TaskIdTaken
 from gateway.domain.ledger import TransferKind, transfer_id
 from gateway.domain.money import MicroCredits, format_micro
 from gateway.domain.repeats import CallMark, EarlierCall
@@ -34,24 +35,36 @@ class EncodedTask:
 
 
 class _Refused(Exception):
-    """A team or a key has less left than its items of a batch need: what is left for each."""
+    """A team or a key has less left than its items of a batch need."""
 
-    def __init__(self, available: MicroCredits, caps: Caps, counts: Counts) -> None:
+    def __init__(self, room: _Room) -> None:
         super().__init__()
-        self.available = available
-        self.caps = caps
-        self.counts = counts
+        self.room = room
 
-    def named(self, task: Task) -> Exception:
-        """Give the error the caller of a task that was refused for itself reads."""
+
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """What a team and a key have left for a task of theirs.
+
+    ``budget`` None: no budget that refuses; ``used`` is what of it is spent or held.
+    """
+
+    available: MicroCredits
+    budget: MicroCredits | None
+    used: MicroCredits
+    caps: Caps
+    counts: Counts
+
+    def refusal(self, task: Task) -> CallerError | None:
+        """Give why a task does not fit, None when it does."""
         if task.hold > self.available:
             return InsufficientCredits(
                 f"This request needs {format_micro(task.hold)} credits; "
                 f"{format_micro(self.available)} are available."
             )
-        of_key = refusal(self.caps, self.counts, task.hold, task.typical_ms)
-        assert of_key is not None
-        return of_key
+        return over_budget(self.budget, self.used, task.hold) or refusal(
+            self.caps, self.counts, task.hold, task.typical_ms
+        )
 
 
 class Accepting:
@@ -112,30 +125,36 @@ class _Left:
     """What is left for teams and keys while a batch is accepted in turn."""
 
     available: dict[str, MicroCredits]
+    budgets: dict[str, tuple[MicroCredits, MicroCredits]]
     caps: dict[str, tuple[str, Caps]]
     counts: dict[str, Counts]
 
     def take(self, task: Task) -> _Refused | None:
         """Count a task that fits; gives what is left when it does not."""
         available = self.available.get(task.team_id, 0)
+        budget, used = self.budgets.get(task.team_id, (None, 0))
         limits_id, caps = self.caps.get(task.key_id, ("", Caps()))
-        counts = self.counts.get(limits_id, Counts())
-        if task.hold > available or refusal(caps, counts, task.hold, task.typical_ms):
-            return _Refused(available, caps, counts)
+        room = _Room(available, budget, used, caps, self.counts.get(limits_id, NOTHING))
+        if room.refusal(task) is not None:
+            return _Refused(room)
         self.available[task.team_id] = available - task.hold
-        self.counts[limits_id] = counts.plus(task.hold)
+        self.counts[limits_id] = room.counts.plus(task.hold)
+        if budget is not None:
+            self.budgets[task.team_id] = (budget, used + task.hold)
         return None
 
 
 async def _left(connection: Any, batch: list[EncodedTask]) -> _Left:
     """Give what is left for the teams and keys of a batch, locked until the commit."""
     tasks = [new.task for new in batch]
-    teams = await connection.fetch(sql.LOCK_AVAILABLE, list({task.team_id for task in tasks}))
-    keys = await connection.fetch(
-        sql.LOCK_COUNTS, list({task.key_id for task in tasks}), max(t.created_ms for t in tasks)
-    )
+    now_ms = max(task.created_ms for task in tasks)
+    team_ids = list({task.team_id for task in tasks})
+    teams = await connection.fetch(sql.LOCK_AVAILABLE, team_ids)
+    budgets = await connection.fetch(sql.BUDGETS, team_ids, now_ms)
+    keys = await connection.fetch(sql.LOCK_COUNTS, list({t.key_id for t in tasks}), now_ms)
     return _Left(
         {row["team_id"]: row["available"] for row in teams},
+        {row["team_id"]: (row["team_budget"], row["team_used"]) for row in budgets},
         {row["id"]: (row["limits_id"], _caps(row)) for row in keys},
         {row["limits_id"]: _counts(row) for row in keys},
     )
@@ -155,7 +174,10 @@ def _verdict(row: Any, *, again: bool) -> Exception | None:
         return None
     if row["first_id"] is not None:
         return RepeatedCall(EarlierCall(row["first_id"], row["first_fingerprint"]))
-    return TaskIdTaken() if row["taken"] else _Refused(row["available"], _caps(row), _counts(row))
+    if row["taken"]:
+        return TaskIdTaken()
+    of_team = (row["available"], row["team_budget"], row["team_used"])
+    return _Refused(_Room(*of_team, _caps(row), _counts(row)))
 
 
 def _caps(row: Any) -> Caps:
@@ -169,7 +191,7 @@ def _counts(row: Any) -> Counts:
 def _named(verdict: Exception | None, task: Task) -> Exception | None:
     """Give the error its caller reads."""
     if isinstance(verdict, _Refused):
-        return verdict.named(task)
+        return verdict.room.refusal(task)
     if isinstance(verdict, asyncpg.UniqueViolationError):
         # Of the id or of the key: another try under another id sees which.
         return TaskIdTaken()

@@ -1,4 +1,7 @@
-"""Callbacks waiting to be sent, written by settlements (port `Outbox`), with a log of tries."""
+"""Callbacks waiting to be sent, written by settlements (port `Outbox`), with a log of tries.
+
+Those about a team (`alert_url`) are written whole by a trigger of the ledger.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ WITH now AS MATERIALIZED (
 ), leased AS (
     UPDATE callbacks c SET lease_until_ms = (SELECT ms FROM now) + $3
     FROM due WHERE c.id = due.id
-    RETURNING c.id, c.task_id, c.team_id, c.url, c.event, c.tries, c.next_at_ms
+    RETURNING c.id, c.task_id, c.team_id, c.url, c.event, c.body, c.tries, c.next_at_ms
 )
 SELECT leased.*, ARRAY(
     SELECT s.sealed FROM webhook_secrets s
@@ -142,6 +145,7 @@ class PostgresOutbox:
                 secrets=tuple(self._secrets(row)),
                 patient=row["patient"],
                 gone=row["gone"],
+                body=row["body"],
             )
             for row in rows
         ]

@@ -40,8 +40,24 @@ teams = Table(
     Column("version", Integer, nullable=False, server_default="1"),
     Column("suspended_ms", BigInteger),
     Column("callback_retries", Word, nullable=False, server_default="quick"),
+    Column("monthly_budget", BigInteger),
+    Column("budget_mode", Word, nullable=False, server_default="refuse"),
+    Column("budget_alerts", ARRAY(Integer), nullable=False, server_default="{80,100}"),
+    Column("low_balance", BigInteger),
+    Column("alert_url", Text),
     UniqueConstraint("name", name="teams_name_key"),
     Index("teams_newest", text("created_ms DESC"), text("id DESC")),
+)
+
+team_counts = Table(
+    "team_counts",
+    metadata,
+    Column("team_id", Word, ForeignKey("teams.id", ondelete="CASCADE"), primary_key=True),
+    Column("month", Integer, nullable=False, server_default="0"),
+    Column("month_spent", BigInteger, nullable=False, server_default="0"),
+    Column("alerted", Integer, nullable=False, server_default="0"),
+    Column("alerted_of", BigInteger),
+    Column("low_of", BigInteger),
 )
 
 accounts = Table(
@@ -298,9 +314,10 @@ callbacks = Table(
     "callbacks",
     metadata,
     Column("id", Word, primary_key=True),
-    Column("task_id", Word, ForeignKey("tasks.id", ondelete="CASCADE"), nullable=False),
+    Column("task_id", Word, ForeignKey("tasks.id", ondelete="CASCADE")),
     Column("team_id", Word, nullable=False),
     Column("url", Text, nullable=False),
+    Column("body", Text),
     Column("event", Word, nullable=False),
     Column("state", Word, nullable=False, server_default="pending"),
     Column("tries", Integer, nullable=False, server_default="0"),

@@ -35,12 +35,12 @@ def _write_attempts(parameter: str, winners: str) -> str:
 
 _CAPS = "concurrent_tasks, credit_cap, monthly_credit_cap"
 
-# Holds credits and inserts tasks for all teams whose whole sum fits, and with it those of each of
-# their keys with caps (unless $18 says that this was judged); says for each item whether it was
-# held, what its team had available and what its key had running and spent, whether its id was
-# taken (by the same task, or not), and the earlier call under its Idempotency-Key. A key that
-# another statement stores meanwhile is a unique violation, and nothing of this one is kept. A
-# trigger on transfers counts for keys what was held.
+# Holds credits and inserts tasks for all teams whose whole sum fits, within their budgets too, and
+# with it those of each of their keys with caps (unless $18 says that this was judged). Says for
+# each item whether it was held, what its team had available and had used of its budget, what its
+# key had running and spent, whether its id was taken (by the same task, or not), and the earlier
+# call under its Idempotency-Key. A key that another statement stores meanwhile is a unique
+# violation, and nothing of this one is kept. A trigger on transfers counts what was held.
 ACCEPT = f"""
 WITH item AS MATERIALIZED (
     SELECT i.*, y.*, t.id IS NOT NULL AS taken,
@@ -65,13 +65,24 @@ WITH item AS MATERIALIZED (
 ), fresh AS MATERIALIZED (
     SELECT * FROM item WHERE NOT taken AND first_id IS NULL
 ), need AS MATERIALIZED (
-    SELECT team_id, sum(hold) AS amount FROM fresh GROUP BY team_id
+    SELECT team_id, sum(hold) AS amount, max(month_of(created_ms)) AS month FROM fresh
+    GROUP BY team_id
 ), locked AS MATERIALIZED (
-    SELECT a.team_id, a.available FROM (SELECT team_id FROM need ORDER BY team_id) n
+    SELECT a.*, n.amount, n.month FROM (SELECT * FROM need ORDER BY team_id) n
     CROSS JOIN LATERAL (
-        SELECT team_id, balance - held AS available FROM accounts
+        SELECT team_id, balance - held AS available, held FROM accounts
         WHERE team_id = n.team_id FOR UPDATE
     ) a
+), budgeted AS MATERIALIZED (
+    SELECT l.team_id, l.amount, t.monthly_budget, l.held + c.month_spent AS used FROM locked l
+    CROSS JOIN LATERAL (
+        SELECT monthly_budget FROM teams
+        WHERE id = l.team_id AND monthly_budget IS NOT NULL AND budget_mode = 'refuse' LIMIT 1
+    ) t
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN month >= l.month THEN month_spent ELSE 0 END AS month_spent
+        FROM team_counts WHERE team_id = l.team_id FOR UPDATE
+    ) c
 ), capped AS MATERIALIZED (
     SELECT f.team_id, f.limits_id, count(*) AS tasks, sum(f.hold) AS amount,
         min(f.concurrent_tasks) AS concurrent_tasks, min(f.credit_cap) AS credit_cap,
@@ -94,6 +105,9 @@ WITH item AS MATERIALIZED (
             OR m.spent + m.held + m.amount > m.credit_cap
             OR m.month_spent + m.held + m.amount > m.monthly_credit_cap
         )
+    ) AND NOT EXISTS (
+        SELECT FROM budgeted b
+        WHERE b.team_id = locked.team_id AND b.used + b.amount > b.monthly_budget
     )
 ), moved AS (
     UPDATE accounts a SET held = a.held + need.amount::bigint
@@ -120,12 +134,14 @@ WITH item AS MATERIALIZED (
 )
 SELECT item.id, item.taken, item.same, item.first_id, item.first_fingerprint,
     fitting.id IS NOT NULL AS held, coalesce(locked.available, 0) AS available,
+    b.monthly_budget AS team_budget, coalesce(b.used, 0) AS team_used,
     item.concurrent_tasks, item.credit_cap, item.monthly_credit_cap,
     coalesce(m.running, 0) AS key_running, coalesce(m.held, 0) AS key_held,
     coalesce(m.spent, 0) AS key_spent, coalesce(m.month_spent, 0) AS key_month_spent
 FROM item
 LEFT JOIN fitting ON fitting.id = item.id
 LEFT JOIN locked ON locked.team_id = item.team_id
+LEFT JOIN budgeted b ON b.team_id = item.team_id
 LEFT JOIN metered m ON m.limits_id = item.limits_id
 """
 
@@ -133,6 +149,14 @@ LEFT JOIN metered m ON m.limits_id = item.limits_id
 LOCK_AVAILABLE = """
 SELECT team_id, balance - held AS available FROM accounts
 WHERE team_id = ANY($1::text[]) ORDER BY team_id FOR UPDATE
+"""
+
+# Gives the budgets of such teams that have one, and what is used of them in the month of a time.
+BUDGETS = """
+SELECT t.id AS team_id, t.monthly_budget AS team_budget, a.held
+    + CASE WHEN c.month >= month_of($2) THEN c.month_spent ELSE 0 END AS team_used
+FROM teams t JOIN accounts a ON a.team_id = t.id JOIN team_counts c ON c.team_id = t.id
+WHERE t.id = ANY($1::text[]) AND t.monthly_budget IS NOT NULL AND t.budget_mode = 'refuse'
 """
 
 # Gives caps and counts of keys in the month of a time, and keeps the counts from moving.

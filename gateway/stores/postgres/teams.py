@@ -13,8 +13,11 @@ from gateway.app.ports import Clock
 from gateway.app.ports.admin import Page
 from gateway.domain.access import Team
 from gateway.domain.administration import COMMAND_LINE, Ask
-from gateway.domain.errors import InUse, NameTaken, NotFound
-from gateway.domain.money import MICRO_MAX
+from gateway.domain.budgets import FIELDS as BUDGET
+from gateway.domain.budgets import Budget
+from gateway.domain.caps import month_number
+from gateway.domain.errors import InUse, InvalidRequest, NameTaken, NotFound
+from gateway.domain.money import MICRO_MAX, format_micro
 from gateway.stores.postgres.changes import Change, Changes
 from gateway.stores.postgres.codec import plain
 from gateway.stores.postgres.cursors import cursor_of, read_cursor
@@ -32,13 +35,15 @@ WITH team AS (
 INSERT INTO webhook_secrets (id, team_id, sealed, created_ms) SELECT $5, id, $6, $4 FROM team
 """
 
-_TEAM = """
+_BUDGET = ", ".join(f"t.{name}" for name in BUDGET)
+
+_TEAM = f"""
 SELECT t.id, t.name, t.user_group, t.created_ms, t.version, t.suspended_ms, t.callback_retries,
-    a.balance, a.held, (
+    {_BUDGET}, a.balance, a.held, c.month, c.month_spent, (
     SELECT s.sealed FROM webhook_secrets s WHERE s.team_id = t.id AND s.valid_until_ms IS NULL
     ORDER BY s.created_ms DESC, s.id DESC LIMIT 1
 ) AS sealed
-FROM teams t JOIN accounts a ON a.team_id = t.id
+FROM teams t JOIN accounts a ON a.team_id = t.id JOIN team_counts c ON c.team_id = t.id
 """
 
 # Gives a team by its id.
@@ -55,16 +60,15 @@ PAGE = f"""
 {_TEAM} WHERE (t.created_ms, t.id) < ($1, $2) ORDER BY t.created_ms DESC, t.id DESC LIMIT $3
 """
 
+CHANGEABLE = ("name", "user_group", "suspended_ms", "callback_retries", *BUDGET)
+
 # Gives a team's row and keeps it from changing until the commit.
-LOCK = """
-SELECT name, user_group, callback_retries, version, suspended_ms FROM teams WHERE id = $1
-FOR UPDATE
-"""
+LOCK = f"SELECT version, {', '.join(CHANGEABLE)} FROM teams WHERE id = $1 FOR UPDATE"
 
 # Changes a team.
-UPDATE = """
-UPDATE teams SET name = $2, user_group = $3, suspended_ms = $4, callback_retries = $5,
-    version = version + 1
+UPDATE = f"""
+UPDATE teams SET version = version + 1,
+    {", ".join(f"{name} = ${no}" for no, name in enumerate(CHANGEABLE, 2))}
 WHERE id = $1
 """
 
@@ -151,9 +155,9 @@ class TeamStore:
         return Page(teams, cursor_of(teams[-1]) if len(rows) > limit else None)
 
     async def update_team(self, team_id: str, fields: Mapping[str, Any], ask: Ask) -> Team:
-        """Change a team's name, group or ``callback_retries``; what is not given stays.
+        """Change a team's name, group, ``callback_retries`` or budget; what is not given stays.
 
-        Raises NotFound, NameTaken, VersionConflict, and InvalidRequest for a bad name.
+        Raises NotFound, NameTaken, VersionConflict, and InvalidRequest for bad fields.
         """
         given = {**fields, "name": checked_name(fields["name"])} if "name" in fields else fields
         try:
@@ -188,7 +192,7 @@ class TeamStore:
                 raise InUse("Money has moved for this team; suspend it instead.")
             for statement in DELETE:
                 await change.connection.execute(statement, team_id)
-            await change.record("team.delete", team_id, before=before)
+            await change.record("team.delete", team_id, before=_told(before))
 
     async def rotate_webhook_secret(
         self, team_id: str, overlap_ms: int, ask: Ask = COMMAND_LINE
@@ -222,7 +226,10 @@ class TeamStore:
     def _team(self, row: Any) -> Team:
         fields = dict(row)
         sealed = fields.pop("sealed")
-        return Team(**fields, webhook_secret=self._vault.open(sealed, row["id"]))
+        budget = _budget({name: fields.pop(name) for name in BUDGET})
+        if fields.pop("month") < month_number(self._clock.now_ms()):
+            fields["month_spent"] = 0
+        return Team(**fields, budget=budget, webhook_secret=self._vault.open(sealed, row["id"]))
 
 
 async def _locked(change: Change, team_id: str) -> dict[str, Any]:
@@ -238,9 +245,22 @@ async def _locked(change: Change, team_id: str) -> dict[str, Any]:
 async def _change(change: Change, team_id: str, action: str, given: Mapping[str, Any]) -> None:
     before = await _locked(change, team_id)
     after = {**before, **given}
-    values = (after[name] for name in ("name", "user_group", "suspended_ms", "callback_retries"))
-    await change.connection.execute(UPDATE, team_id, *values)
-    await change.record(action, team_id, before=before, after=after)
+    problems = tuple(_budget({name: after[name] for name in BUDGET}).problems())
+    if problems:
+        raise InvalidRequest(*problems)
+    await change.connection.execute(UPDATE, team_id, *(after[name] for name in CHANGEABLE))
+    await change.record(action, team_id, before=_told(before), after=_told(after))
+
+
+def _budget(values: Mapping[str, Any]) -> Budget:
+    return Budget(**{**values, "budget_alerts": tuple(values["budget_alerts"])})
+
+
+def _told(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what the audit log says of a team; credits as decimal texts."""
+    amounts = {name: facts[name] for name in ("monthly_budget", "low_balance")}
+    told = {name: None if micro is None else format_micro(micro) for name, micro in amounts.items()}
+    return {**facts, **told}
 
 
 def _facts(team: Team) -> dict[str, Any]:

@@ -102,6 +102,15 @@ RULES = {
         WHERE (c.running, c.held, c.spent, c.month_spent) IS DISTINCT FROM (coalesce(t.running, 0),
             coalesce(t.held, 0), coalesce(u.spent, 0), coalesce(u.month_spent, 0))
     """,
+    "teams_count_their_months": """
+        SELECT c.team_id AS subject, format('counts %s this month, its days say %s', c.month_spent,
+            coalesce(u.spent, 0)) AS detail
+        FROM team_counts c LEFT JOIN (
+            SELECT team_id, month_of(day_ms) AS month, sum(charged) AS spent FROM usage_days
+            GROUP BY 1, 2
+        ) u ON u.team_id = c.team_id AND u.month = c.month
+        WHERE c.month_spent <> coalesce(u.spent, 0)
+    """,
     "days_are_the_usage": """
         SELECT team_id || ' ' || day_ms AS subject, format('usage says %s in %s tasks, '
             'the day %s in %s', u.charged, u.tasks, d.charged, d.tasks) AS detail
