@@ -23,6 +23,7 @@ from gateway.domain.steps import (
     AttemptFailed,
     AttemptStarted,
     Event,
+    RoutePlanned,
     Submit,
 )
 from gateway.domain.task import Attempt, Candidate, Task
@@ -77,11 +78,11 @@ async def _admitted(tools: Tools, visit: Visit, candidate: Candidate, attempt: A
     wait_ms = tools.retries.wait_ms(upstream, tools.clock.now_ms()) if is_further else 0
     wait_ms = wait_ms or await tools.budgets.take_submit(upstream, attempt.id)
     if wait_ms:
-        _postpone(tools, visit, candidate, wait_ms)
+        _postpone(tools, visit, upstream, wait_ms, f"no submit is free for {wait_ms / 1000:.1f} s")
         return False
     if not await tools.spending.reserve(upstream, attempt.planned_cost):
         await tools.budgets.finish(upstream, attempt.id)
-        _postpone(tools, visit, candidate, CAPPED_RETRY_MS)
+        _postpone(tools, visit, upstream, CAPPED_RETRY_MS, "its daily cost cap is reached")
         return False
     now_ms = tools.clock.now_ms()
     elsewhere = len(visit.facts(now_ms).candidates or ()) > 1
@@ -90,18 +91,20 @@ async def _admitted(tools: Tools, visit: Visit, candidate: Candidate, attempt: A
     if not trial and elsewhere:
         await tools.budgets.finish(upstream, attempt.id)
         await spent(tools, attempt, 0)
-        _postpone(tools, visit, candidate, TRIAL_RETRY_MS)
+        _postpone(tools, visit, upstream, TRIAL_RETRY_MS, "recovering, another task is trying it")
         return False
     tools.retries.count(upstream, now_ms, is_further=is_further)
     return True
 
 
-def _postpone(tools: Tools, visit: Visit, candidate: Candidate, wait_ms: int) -> None:
+def _postpone(tools: Tools, visit: Visit, upstream: str, wait_ms: int, why: str) -> None:
+    """Wait a little for an upstream, or pass it over and tell in the task's route why."""
     until_ms = tools.clock.now_ms() + wait_ms
     if wait_ms <= PATIENCE_MS:
         visit.due_ms = until_ms
-    else:
-        visit.busy = {**(visit.busy or {}), candidate.upstream: until_ms}
+        return
+    visit.busy = {**(visit.busy or {}), upstream: until_ms}
+    visit.task = apply(visit.task, RoutePlanned((*visit.task.route, f"not {upstream}: {why}")))
 
 
 def _new_attempt(tools: Tools, task: Task, candidate: Candidate) -> Attempt:
