@@ -12,6 +12,7 @@ from gateway.app.ports.admin import (
     DrainAdmin,
     ExposureAdmin,
     KeyAdmin,
+    PriceAdmin,
     TeamAdmin,
 )
 from gateway.domain.administration import Actor, Ask
@@ -32,5 +33,6 @@ class Admin:
     exposures: ExposureAdmin
     credits: CreditAdmin
     drains: DrainAdmin
+    prices: PriceAdmin
     reset_health: Callable[[str], Awaitable[None]]
     reload: Callable[[Ask], Awaitable[None]]

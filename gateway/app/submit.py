@@ -17,6 +17,7 @@ from gateway.app.ports import (
     KeyLimits,
     LiveTasks,
     NewTask,
+    Prices,
     TaskStore,
 )
 from gateway.app.repeats import Recall
@@ -81,6 +82,7 @@ class Submit:
 
     catalog: Callable[[], Catalog]
     tasks: TaskStore
+    prices: Prices
     recall: Recall
     live: LiveTasks
     outlook: Outlook
@@ -90,14 +92,19 @@ class Submit:
     clock: Clock
     new_task_id: Callable[[str, int, bytes], str]
 
-    async def plan(self, draft: Draft) -> Plan:
+    async def catalog_for(self, principal: Principal) -> Catalog:
+        """Give the catalogue in force with the caller's own prices. Raises StoreUnavailable."""
+        overrides = await self.prices.overrides()
+        return overrides.seen_by(principal, self.catalog(), self.clock.now_ms())
+
+    async def plan(self, draft: Draft, principal: Principal) -> Plan:
         """Check and price a draft without accepting it.
 
         Raises ModelNotFound, InvalidRequest with every problem found (in the caller's field
-        names), NoHealthyUpstream.
+        names), NoHealthyUpstream, StoreUnavailable.
         """
         try:
-            return await self._plan(draft)
+            return await self._plan(draft, await self.catalog_for(principal))
         except InvalidRequest as error:
             raise renamed(error, draft.field_names) from None
 
@@ -109,15 +116,14 @@ class Submit:
         known = {problem.field for problem in error.problems}
         more: tuple[Problem, ...] = ()
         try:
-            await self.plan(error.draft)
+            await self._plan(error.draft, self.catalog())
         except InvalidRequest as further:
-            more = further.problems
+            more = renamed(further, error.draft.field_names).problems
         except (ModelNotFound, Unavailable):
             pass
         return InvalidRequest(*error.problems, *(p for p in more if p.field not in known))
 
-    async def _plan(self, draft: Draft) -> Plan:
-        catalog = self.catalog()
+    async def _plan(self, draft: Draft, catalog: Catalog) -> Plan:
         model = resolve(catalog, draft.request.model)
         request = replace(draft.request, model=model.id, snap_size=draft.snap_size)
         request, dropped = normalize(request, model)
@@ -182,7 +188,7 @@ class Submit:
         """
         if mark is not None and (earlier := await self.recall.earlier(principal, mark)):
             return Admission(earlier, repeated=True)
-        plan = await self.plan(draft)
+        plan = await self.plan(draft, principal)
         now_ms = self.clock.now_ms()
         reached(CrashPoint.ACCEPT_PLANNED)
         taken = await self._taken(principal, plan.request.n, draft)

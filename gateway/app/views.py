@@ -10,6 +10,7 @@ from gateway.domain.callback import CallbackLog
 from gateway.domain.exposure import Exposure
 from gateway.domain.ledger import Transfer, TransferKind
 from gateway.domain.money import format_micro
+from gateway.domain.price_overrides import PriceOverride, written
 from gateway.domain.task import Attempt
 
 
@@ -70,6 +71,21 @@ def key_view(key: ApiKey) -> dict[str, Any]:
         "credits_spent": format_micro(counts.spent),
         "credits_spent_this_month": format_micro(counts.month_spent),
         "version": key.version,
+    }
+
+
+def price_view(one: PriceOverride) -> dict[str, Any]:
+    """Give an agreed price; times that are null are no bounds, a null key is every key."""
+    return {
+        "id": str(one.id),
+        "team_id": one.team_id,
+        "key_id": one.key_id,
+        "model": one.model,
+        "credits": written(one.table),
+        "edit_surcharge": format_micro(one.table.edit),
+        "from": time_text(one.from_ms),
+        "until": time_text(one.until_ms),
+        "created_at": time_text(one.created_ms),
     }
 
 

@@ -56,18 +56,26 @@ def rules_of(named: Mapping[str, Any], *, as_json: bool) -> dict[str, Any]:
 
 def time_of(text: str, *, as_json: bool) -> int:
     """Give the UTC milliseconds of a time to come; ends the command at another text."""
-    from datetime import datetime
-
     from gateway.wiring.books import SystemClock
+
+    at_ms = moment("--expires", text, as_json=as_json)
+    if at_ms <= SystemClock().now_ms():
+        fail(f"--expires: {text!r} is past (legal: a time to come)", as_json=as_json)
+    return at_ms
+
+
+def moment(option: str, text: str, *, as_json: bool) -> int:
+    """Give the UTC milliseconds of a time with its zone; ends the command at another text."""
+    from datetime import datetime
 
     try:
         at = datetime.fromisoformat(text)
-        at_ms = int(at.timestamp() * 1000) if at.tzinfo is not None else 0
+        at_ms = int(at.timestamp() * 1000) if at.tzinfo is not None else -1
     except (ValueError, OverflowError):
-        at_ms = 0
-    if at_ms <= SystemClock().now_ms():
-        legal = "a time to come, with its zone, such as 2026-12-31T00:00:00Z"
-        fail(f"--expires: {text!r} is not valid (legal: {legal})", as_json=as_json)
+        at_ms = -1
+    if at_ms < 0:
+        legal = "a time with its zone, such as 2026-12-31T00:00:00Z"
+        fail(f"{option}: {text!r} is not valid (legal: {legal})", as_json=as_json)
     return at_ms
 
 
@@ -81,13 +89,17 @@ def _micro(name: str, text: str, *, as_json: bool) -> int:
     return micro_of(text, f"--{name.replace('_', '-')}", as_json=as_json)
 
 
-def _canonical(_name: str, names: list[str], *, as_json: bool) -> tuple[str, ...]:
+def canonical(option: str, names: list[str], *, as_json: bool) -> tuple[str, ...]:
     """Give the models behind names and aliases of the configured catalogue."""
     aliases = _catalog(as_json=as_json).aliases
     for name in names:
         if name not in aliases:
-            fail(f"--model: there is no model {name!r}; see `catalog check`", as_json=as_json)
+            fail(f"{option}: there is no model {name!r}; see `catalog check`", as_json=as_json)
     return tuple(dict.fromkeys(aliases[name] for name in names))
+
+
+def _models(_name: str, names: list[str], *, as_json: bool) -> tuple[str, ...]:
+    return canonical("--model", names, as_json=as_json)
 
 
 def _known(_name: str, names: list[str], *, as_json: bool) -> tuple[str, ...]:
@@ -118,7 +130,7 @@ def _catalog(*, as_json: bool) -> Any:
 _READERS: Mapping[str, Any] = {
     "scopes": _listed,
     "networks": _listed,
-    "models": _canonical,
+    "models": _models,
     "upstreams": _known,
     "credit_cap": _micro,
     "monthly_credit_cap": _micro,

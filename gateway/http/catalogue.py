@@ -16,8 +16,11 @@ from gateway.http.rules import narrowed
 
 
 async def models(exchange: Exchange) -> Response:
-    """List every model that can be called, aliases as entries of their own (OpenAI's shape)."""
-    catalog = exchange.core.catalog()
+    """List every model that can be called, at the caller's price; aliases are entries too.
+
+    The shape is OpenAI's.
+    """
+    catalog = await exchange.core.submit.catalog_for(exchange.principal)
     entries = []
     for name in sorted(catalog.aliases):
         model = catalog.models[catalog.aliases[name]]
@@ -29,7 +32,7 @@ async def models(exchange: Exchange) -> Response:
 async def model(exchange: Exchange) -> Response:
     """Describe one model: limits, price, and the JSON Schema of its parameters."""
     name = exchange.call.path_params["model"]
-    catalog = exchange.core.catalog()
+    catalog = await exchange.core.submit.catalog_for(exchange.principal)
     found = resolve(catalog, name)
     return JSONResponse({**exchange.core.model_view(found, catalog), "id": name})
 
@@ -53,7 +56,7 @@ async def quote(exchange: Exchange) -> Response:
     """Price a create call and explain its route; sends and charges nothing."""
     core = exchange.core
     draft = narrowed(exchange.principal, await read_draft(exchange), core.catalog())
-    plan = await core.submit.plan(draft)
+    plan = await core.submit.plan(draft, exchange.principal)
     offers: list[dict[str, Any]] = [
         {
             "upstream": candidate.upstream,

@@ -33,6 +33,7 @@ def administration(
         exposures=books.exposures,
         credits=books.ledger,
         drains=books.drains,
+        prices=books.prices,
         reset_health=reset_health,
         reload=reload,
     )

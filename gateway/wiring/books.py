@@ -15,6 +15,7 @@ from gateway.stores.postgres.exposure import PostgresExposures
 from gateway.stores.postgres.keys import PostgresKeys
 from gateway.stores.postgres.ledger import PostgresLedger
 from gateway.stores.postgres.outbox import PostgresOutbox
+from gateway.stores.postgres.price_overrides import PostgresPrices
 from gateway.stores.postgres.revision import require_current
 from gateway.stores.postgres.rotation import SecretRotation
 from gateway.stores.postgres.tasks import PostgresTasks
@@ -42,6 +43,7 @@ class Books:
     exposures: PostgresExposures
     rotation: SecretRotation
     drains: PostgresDrains
+    prices: PostgresPrices
 
 
 @asynccontextmanager
@@ -69,6 +71,7 @@ async def open_books(settings: Settings, database_url: str) -> AsyncGenerator[Bo
             PostgresExposures(database, clock, vault),
             SecretRotation(database, clock, vault),
             PostgresDrains(database, clock, vault),
+            PostgresPrices(database, clock, vault),
         )
         await tasks.close()
     finally:

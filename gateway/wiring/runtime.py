@@ -253,6 +253,7 @@ def _core(parts: _Parts, query: Query, advance: Advance) -> Core:
         submit=Submit(
             catalog=parts.catalog,
             tasks=parts.books.tasks,
+            prices=parts.books.prices,
             recall=Recall(parts.repeats, parts.books.tasks),
             live=parts.live,
             outlook=parts.outlook(),

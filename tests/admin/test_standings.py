@@ -153,14 +153,14 @@ async def test_commands_list_standings_and_reload_running_processes(
     assert f"{MODEL} open until" in listed
     assert "it answers 500" in listed
     assert "0 of 7" in listed
-    (cheap, *_) = json.loads(await call("upstream", "list", "--json"))
+    (cheap, *_) = json.loads((await call("upstream", "list", "--json")).splitlines()[-1])
     assert (cheap["name"], cheap["state"], cheap["max_in_flight"]) == ("cheap", "open", 7)
 
     config = settings.config
     assert config is not None
     text = config.read_text(encoding="utf-8")
     config.write_text(text.replace("max_in_flight = 7", "max_in_flight = 8"))
-    asked = json.loads(await call("catalog", "reload", "--json"))
+    asked = json.loads((await call("catalog", "reload", "--json")).splitlines()[-1])
     assert asked == {"asked": True, "upstreams": ["cheap", "dear", "openai"]}
     async with asyncio.timeout(LOOK_S + 1):
         while (await upstreams(stack))["cheap"]["max_in_flight"] != 8:

@@ -12,6 +12,8 @@ from gateway.domain.callback import CallbackLog
 from gateway.domain.exposure import Exposure
 from gateway.domain.ledger import Transfer
 from gateway.domain.money import MicroCredits, MicroUsd
+from gateway.domain.price_overrides import PriceOverride
+from gateway.domain.price_table import PriceTable
 from gateway.domain.statement import Month, Statement
 from gateway.domain.task import Attempt
 
@@ -156,6 +158,34 @@ class CreditAdmin(Protocol):
 
     async def statement(self, team_id: str, month: Month) -> Statement:
         """Give a team's statement. Raises NotFound."""
+        ...
+
+
+class PriceAdmin(Protocol):
+    """Prices agreed with teams and keys. Every change writes its audit row."""
+
+    async def set_price(
+        self,
+        team_id: str,
+        key_id: str | None,
+        model: str,
+        table: PriceTable,
+        *,
+        from_ms: int | None = ...,
+        until_ms: int | None = ...,
+        ask: Ask = ...,
+    ) -> PriceOverride:
+        """Agree on one, instead of an earlier one. Raises NotFound."""
+        ...
+
+    async def remove_price(self, override_id: int, ask: Ask = ...) -> PriceOverride:
+        """End one. Raises NotFound."""
+        ...
+
+    async def price_page(
+        self, limit: int, before_id: int | None = ..., team_id: str | None = ...
+    ) -> Page[PriceOverride]:
+        """Give a page, newest first."""
         ...
 
 

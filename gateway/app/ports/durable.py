@@ -12,6 +12,7 @@ from gateway.domain.callback import Callback, CallbackSpec, TryResult
 from gateway.domain.exposure import Exposure
 from gateway.domain.ledger import LedgerReport, Transfer
 from gateway.domain.money import MicroCredits, MicroUsd
+from gateway.domain.price_overrides import PriceOverrides
 from gateway.domain.repeats import CallMark, EarlierCall
 from gateway.domain.request import GenerationRequest
 from gateway.domain.task import Attempt, Ending, Task
@@ -206,6 +207,14 @@ class Drains(Protocol):
 
     async def drained(self) -> Mapping[str, int]:
         """Give them and since when (UTC ms), at most a second old. Never raises."""
+        ...
+
+
+class Prices(Protocol):
+    """Prices agreed with teams and keys."""
+
+    async def overrides(self) -> PriceOverrides:
+        """Give all of them, at most a second old. Raises StoreUnavailable if none was ever read."""
         ...
 
 

@@ -102,6 +102,10 @@ class Fields:
         self.refuse(name, f"{name} is not valid.", legal)
         return ()
 
+    def raw(self, name: str, *, required: bool = False) -> Any:
+        """Give a value as it was sent, None when it is absent or null."""
+        return self._value(name, required=required)
+
     def texts(self, name: str) -> tuple[str, ...] | None:
         """Give a list of texts, None when it is absent or null."""
         value = self._value(name)

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from gateway.http.admin import audit, callbacks, exposures, keys, money, teams, upstreams, usage
+from gateway.http.admin import (
+    audit,
+    callbacks,
+    exposures,
+    keys,
+    money,
+    prices,
+    teams,
+    upstreams,
+    usage,
+)
 from gateway.http.admin.routes import AdminRoute
 
 ROUTES: tuple[AdminRoute, ...] = (
     *teams.ROUTES,
     *money.ROUTES,
     *keys.ROUTES,
+    *prices.ROUTES,
     *callbacks.ROUTES,
     *exposures.ROUTES,
     *usage.ROUTES,

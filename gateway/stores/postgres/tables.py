@@ -13,6 +13,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     ForeignKey,
+    Identity,
     Index,
     Integer,
     LargeBinary,
@@ -131,6 +132,21 @@ audit = Table(
     Column("before", JSONB),
     Column("after", JSONB),
     Index("audit_of_subject", "subject", text("id DESC")),
+)
+
+price_overrides = Table(
+    "price_overrides",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("team_id", Word, ForeignKey("teams.id", ondelete="CASCADE"), nullable=False),
+    Column("key_id", Word),
+    Column("owner", Word, nullable=False),
+    Column("model", Word, nullable=False),
+    Column("prices", JSONB, nullable=False),
+    Column("from_ms", BigInteger),
+    Column("until_ms", BigInteger),
+    Column("created_ms", BigInteger, nullable=False),
+    UniqueConstraint("owner", "model", name="price_overrides_one"),
 )
 
 admin_repeats = Table(

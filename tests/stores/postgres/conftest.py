@@ -28,7 +28,7 @@ DELETE FROM tasks; DELETE FROM transfers; DELETE FROM accounts; DELETE FROM webh
 DELETE FROM key_counts; DELETE FROM api_keys; DELETE FROM team_counts; DELETE FROM teams;
 DELETE FROM meta; DELETE FROM assets;
 DELETE FROM gone_receivers; DELETE FROM idempotency_keys; DELETE FROM sdk_calls;
-DELETE FROM audit; DELETE FROM admin_repeats;
+DELETE FROM price_overrides; DELETE FROM audit; DELETE FROM admin_repeats;
 """
 
 
