@@ -103,6 +103,7 @@ async def test_what_is_no_price_is_refused_by_name(stack: Stack) -> None:
         ({"credits": {}}, "credits"),
         ({"credits": 3}, "credits"),
         ({"model": "wan2.5-t2i-prevew"}, "model"),
+        ({"model": ""}, "model"),
         ({"edit_surcharge": "-1"}, "edit_surcharge"),
         ({"from": LATER, "until": LONG_AGO}, "until"),
         ({"colour": 1}, "colour"),

@@ -46,7 +46,7 @@ async def set_price(call: AdminCall) -> Response:
     if from_ms is not None and until_ms is not None and until_ms <= from_ms:
         body.refuse("until", "until is not after from.", "a later time, or null")
     aliases = call.core.catalog().aliases
-    if name and name not in aliases:
+    if name not in aliases:
         legal = ", ".join(close_names(name, aliases) or sorted(aliases)[:20]) or "none is sold"
         body.refuse("model", f"There is no model {name[:80]!r}.", legal)
     body.finish()
