@@ -167,9 +167,14 @@ CREATE TRIGGER teams_counted AFTER INSERT ON teams
     f"""
 CREATE FUNCTION count_for_teams() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    {_COUNT};
-    {_BUDGET};
-    {_LOW};
+    -- The hot case: holds move no balance.
+    IF EXISTS (SELECT FROM fresh WHERE kind = 'capture') THEN
+        {_COUNT};
+        {_BUDGET};
+    END IF;
+    IF EXISTS (SELECT FROM fresh WHERE kind NOT IN ('hold', 'release')) THEN
+        {_LOW};
+    END IF;
     RETURN NULL;
 END $$
 """,
