@@ -142,6 +142,9 @@ class Dispatcher:
         if callback.gone:
             reason = "not sent: the receiver answered 410 before; a replay asks it again"
             return TryResult(None, reason, self._clock.now_ms(), 0)
+        if not callback.url:
+            reason = "not sent: its address cannot be opened with this secret key"
+            return TryResult(None, reason, self._clock.now_ms(), 0)
         if not callback.secrets:
             reason = "not sent: none of the team's signing secrets can be opened"
             return TryResult(None, reason, self._clock.now_ms(), 0)

@@ -30,6 +30,7 @@ class CallbackSpec:
 class Callback:
     """One message of the outbox, ready for its next try: of a task, or with a ``body`` of its own.
 
+    ``url`` is empty when no secret key of this process opens it.
     ``id`` is the ``webhook-id``, the same on every try. ``tries`` counts the tries made.
     ``secrets`` are the team's signing secrets (``whsec_…``), newest first. ``patient`` teams have
     it tried for days. ``gone``: this receiver answered 410 to an earlier callback of the team.

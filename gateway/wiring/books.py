@@ -16,9 +16,11 @@ from gateway.stores.postgres.keys import PostgresKeys
 from gateway.stores.postgres.ledger import PostgresLedger
 from gateway.stores.postgres.outbox import PostgresOutbox
 from gateway.stores.postgres.price_overrides import PostgresPrices
+from gateway.stores.postgres.repeats import PostgresRepeats
 from gateway.stores.postgres.revision import require_current
 from gateway.stores.postgres.rotation import SecretRotation
 from gateway.stores.postgres.tasks import PostgresTasks
+from gateway.stores.postgres.urls import OldUrls
 from gateway.stores.postgres.vault import open_vault
 
 
@@ -44,6 +46,8 @@ class Books:
     rotation: SecretRotation
     drains: PostgresDrains
     prices: PostgresPrices
+    repeats: PostgresRepeats
+    old_urls: OldUrls
 
 
 @asynccontextmanager
@@ -60,7 +64,7 @@ async def open_books(settings: Settings, database_url: str) -> AsyncGenerator[Bo
         secret = settings.secret_key.get_secret_value() if settings.secret_key else None
         old = [key.get_secret_value() for key in settings.old_secret_keys]
         vault = await open_vault(database, secret, old)
-        tasks = PostgresTasks(database)
+        tasks = PostgresTasks(database, vault)
         yield Books(
             database,
             tasks,
@@ -72,6 +76,8 @@ async def open_books(settings: Settings, database_url: str) -> AsyncGenerator[Bo
             SecretRotation(database, clock, vault),
             PostgresDrains(database, clock, vault),
             PostgresPrices(database, clock, vault),
+            PostgresRepeats(database, clock, vault),
+            OldUrls(database, vault),
         )
         await tasks.close()
     finally:

@@ -49,6 +49,7 @@ from gateway.stores.postgres.ledger import PostgresLedger
 from gateway.stores.postgres.outbox import PostgresOutbox
 from gateway.stores.postgres.repeats import PostgresRepeats
 from gateway.stores.postgres.tasks import PostgresTasks
+from gateway.stores.postgres.urls import OldUrls
 from gateway.stores.postgres.usage import PostgresUsage
 from gateway.stores.valkey.budgets import ValkeyBudgets
 from gateway.stores.valkey.connection import Valkey
@@ -87,6 +88,7 @@ class Gateway:
     dispatcher: Dispatcher
     reconcile: Reconcile
     proof: DailyProof
+    old_urls: OldUrls
 
     def worker(self) -> Worker:
         """Give the worker of this process."""
@@ -96,7 +98,7 @@ class Gateway:
             sweep=self.sweep,
             dispatch=self.dispatcher.run,
             stop_dispatch=self.dispatcher.stop,
-            chores=(self.reconcile.run, self.proof.run),
+            chores=(self.reconcile.run, self.proof.run, self.old_urls.seal),
         )
 
 
@@ -124,7 +126,7 @@ async def open_gateway(
             settings=settings,
             configuration=configuration,
             books=books,
-            repeats=PostgresRepeats(books.database, clock),
+            repeats=books.repeats,
             usage=PostgresUsage(engine),
             valkey=valkey,
             live=live,
@@ -211,6 +213,7 @@ def _gateway(parts: _Parts, stack: AsyncExitStack) -> Gateway:
             parts.clock,
             lambda: parts.books.database.exclusively("proof"),
         ),
+        old_urls=parts.books.old_urls,
     )
 
 

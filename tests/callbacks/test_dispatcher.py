@@ -138,7 +138,11 @@ async def test_a_410_ends_the_tries_at_once(outbox: MemoryOutbox, sender: Memory
 
 @pytest.mark.parametrize(
     ("changes", "reason", "is_final"),
-    [({"gone": True}, "410", True), ({"secrets": ()}, "signing secrets", False)],
+    [
+        ({"gone": True}, "410", True),
+        ({"secrets": ()}, "signing secrets", False),
+        ({"url": ""}, "address cannot be opened", False),
+    ],
 )
 async def test_what_cannot_be_sent_is_logged_and_not_sent(
     outbox: MemoryOutbox, sender: MemorySender, changes, reason, is_final

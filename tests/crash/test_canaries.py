@@ -25,12 +25,16 @@ ADMIN_KEY = "canary-admin-key-0123456789"
 STRANGER = "sk-igw-canarystranger0123456789abcdefghijkl"
 TOKENS = {
     "callback query": "canarycallbacktoken",
+    "alert query": "canaryalerttoken",
     "callback user": "canarycallbackuser",
     "image query": "canaryimagesignature",
     "idempotency key": "canaryidempotencykey",
+    "operator's idempotency key": "canaryoperatorskey",
     "cookie": "canarycookievalue",
-    "prompt": "canarypromptwords",
+    "header": "canaryheadervalue",
+    "metadata": "canarymetadatavalue",
 }
+PROMPT = {"prompt": "canarypromptwords"}
 
 
 @dataclass
@@ -51,14 +55,16 @@ class Seen:
 
 async def everything(site: Site, seen: Seen) -> None:
     """Succeed, fail and be refused, in every way that has a secret at hand."""
-    key = {"authorization": f"Bearer {site.key}", "cookie": f"s={TOKENS['cookie']}"}
+    sent_along = {"cookie": f"s={TOKENS['cookie']}", "x-note": TOKENS["header"]}
+    key = {"authorization": f"Bearer {site.key}", **sent_along}
     hook = f"{site.callback_url}?token={TOKENS['callback query']}"
-    body = {"model": MODEL, "prompt": f"a kite {TOKENS['prompt']}", "callback_url": hook}
+    body = {"model": MODEL, "prompt": f"a kite {PROMPT['prompt']}", "callback_url": hook}
     site.simulator.script("evolink", Script(error="server_error", times=1))
     site.simulator.script("evolink", Script(error="bad_key", times=1))
     for number in range(4):
-        headers = {"idempotency-key": f"{TOKENS['idempotency key']}{number}"}
-        await site.generate(body, **headers)
+        headers = {"idempotency-key": f"{TOKENS['idempotency key']}{number}", **sent_along}
+        extra = {"metadata": {"note": TOKENS["metadata"]}, "user": TOKENS["metadata"]}
+        await site.generate({**body, **extra}, **headers)
     refused = [
         ("POST", {**body, "n": 99}, key),
         ("POST", {**body, "callback_url": f"https://{TOKENS['callback user']}@localhost/x"}, key),
@@ -77,6 +83,27 @@ async def everything(site: Site, seen: Seen) -> None:
     for headers in ({}, {"authorization": f"Bearer {ADMIN_KEY[:-1]}"}):
         wrong = await site.client.get("/admin/v1/teams", headers=headers)
         seen.texts["admin error"] = seen.texts.get("admin error", "") + wrong.text
+
+
+async def administered(site: Site) -> None:
+    """Make a team by a call under an Idempotency-Key, and have alerts sent somewhere secret."""
+    admin = {"authorization": f"Bearer {ADMIN_KEY}"}
+    keyed = {**admin, "idempotency-key": TOKENS["operator's idempotency key"]}
+    for _ in range(2):
+        made = await site.client.post("/admin/v1/teams", json={"name": "other"}, headers=keyed)
+        assert made.status_code == 201, made.text
+    url = f"{site.callback_url}?token={TOKENS['alert query']}"
+    alerts = {"low_balance": "1000000", "alert_url": url}
+    path = f"/admin/v1/teams/{site.team_id}"
+    changed = await site.client.patch(path, json=alerts, headers=admin)
+    assert changed.json()["alert_url"] == url, changed.text
+
+
+async def shown_to_operators(site: Site) -> set[str]:
+    """Give the tokens of the addresses that callbacks went to, as the list of them shows."""
+    admin = {"authorization": f"Bearer {ADMIN_KEY}"}
+    answer = await site.client.get("/admin/v1/callbacks", headers=admin)
+    return {callback["url"].partition("?token=")[2] for callback in answer.json()["data"]}
 
 
 async def asked(site: Site, *words: str) -> str:
@@ -126,6 +153,7 @@ async def test_no_secret_comes_out_anywhere(
         assert team is not None
         secrets |= {"webhook secret": team.webhook_secret, "key": site.key}
         secrets |= {"secret key": SECRET_KEY, "admin key": ADMIN_KEY, "stranger": STRANGER}
+        await administered(site)
         await everything(site, seen)
         await site.restart_postgres()
         await site.kill("worker")
@@ -137,15 +165,17 @@ async def test_no_secret_comes_out_anywhere(
             seen.texts[path] = answer.text
         for words in (("doctor", "--json"), ("upstream", "list"), ("catalog", "check")):
             seen.texts[" ".join(words)] = await asked(site, *words)
+        told = await shown_to_operators(site)
+        assert told == {TOKENS["callback query"], TOKENS["alert query"]}
         seen.texts["pg_dump"] = await asyncio.to_thread(dump_of, own_postgres)
     for role in ("api", "worker"):
         log = (site.folder / f"{role}.log").read_text()
         assert any(json.loads(line).get("event") for line in log.splitlines() if line[:1] == "{")
         seen.texts[f"{role} log"] = log
     assert "CREATE TABLE" in seen.texts["pg_dump"]
-    seen.assert_free_of(secrets)
-    # What a caller sends with a task is kept with the task, and comes out nowhere else.
-    seen.assert_free_of(TOKENS, but="pg_dump")
+    seen.assert_free_of(secrets | TOKENS)
+    # What a picture is made of is kept with its task, and comes out nowhere else.
+    seen.assert_free_of(PROMPT, but="pg_dump")
 
 
 def test_a_secret_that_comes_out_is_noticed() -> None:

@@ -63,8 +63,9 @@ async def reader(database_url: str) -> Any:
     """A connection that may read the views; a team with a delivered, a doubtful, a failed task."""
     database = Database(database_url)
     await database.connect()
-    ledger = PostgresLedger(database, TurnableClock(), Vault("x" * 40))
-    tasks = PostgresTasks(database)
+    vault = Vault("x" * 40)
+    ledger = PostgresLedger(database, TurnableClock(), vault)
+    tasks = PostgresTasks(database, vault)
     team = await ledger.create_team("studio")
     await ledger.grant(team.id, 10 * CREDIT, "invoice 7")
     done = await accepted(tasks, team.id, hold=2 * CREDIT, n=2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import asyncpg
@@ -18,8 +18,10 @@ from gateway.domain.repeats import CallMark, EarlierCall
 from gateway.domain.task import Task
 from gateway.stores.postgres import task_sql as sql
 from gateway.stores.postgres.batches import each_alone
-from gateway.stores.postgres.codec import encode, plain
+from gateway.stores.postgres.codec import encode
 from gateway.stores.postgres.database import Database
+from gateway.stores.postgres.urls import seal_url
+from gateway.stores.postgres.vault import Vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,12 +162,19 @@ async def _left(connection: Any, batch: list[EncodedTask]) -> _Left:
     )
 
 
-def encoded(new: NewTask) -> EncodedTask:
-    """Encode a task and its request, once, whatever batch they end up in."""
+def encoded(new: NewTask, vault: Vault) -> EncodedTask:
+    """Encode a task and its request, once, whatever batch they end up in.
+
+    Its callback's address is sealed, its Idempotency-Key hashed.
+    """
     url = events = None
+    team_id, mark = new.task.team_id, new.mark
     if new.callback is not None:
-        url, events = plain(new.callback.url), ",".join(new.callback.events)
-    return EncodedTask(new.task, url, events, encode(new.task), encode(new.request), new.mark)
+        url = seal_url(vault, new.callback.url, team_id)
+        events = ",".join(new.callback.events)
+    if mark is not None and mark.key is not None:
+        mark = replace(mark, key=vault.repeat_key(team_id, mark.key))
+    return EncodedTask(new.task, url, events, encode(new.task), encode(new.request), mark)
 
 
 def _verdict(row: Any, *, again: bool) -> Exception | None:

@@ -19,11 +19,16 @@ from gateway.stores.postgres.vault import Vault
 
 REPEAT_MS = 24 * 3_600_000
 
-# Claims an Idempotency-Key, one that is older than a day too; gives nothing when it is in use.
-# Of two claims at once the second waits for the first one's commit.
+# Claims an Idempotency-Key, one that is older than a day too; gives nothing when it is in use,
+# also in plain text ($7), as versions before stored it. Of two claims at once the second waits
+# for the first one's commit.
 CLAIM = """
 INSERT INTO admin_repeats AS r (actor_id, scope, key, fingerprint, created_ms)
-VALUES ($1, $2, $3, $4, $5)
+SELECT $1::text, $2::text, $3::text, $4::bytea, $5::bigint
+WHERE NOT EXISTS (
+    SELECT FROM admin_repeats o WHERE o.actor_id = $1::text AND o.scope = $2::text
+    AND o.key = $7 AND o.created_ms >= $5::bigint - $6
+)
 ON CONFLICT (actor_id, scope, key) DO UPDATE
 SET fingerprint = excluded.fingerprint, subject = NULL, sealed = NULL,
     created_ms = excluded.created_ms
@@ -34,7 +39,7 @@ RETURNING key
 # Gives what was made under an Idempotency-Key.
 MADE = """
 SELECT fingerprint, subject, sealed FROM admin_repeats
-WHERE actor_id = $1 AND scope = $2 AND key = $3
+WHERE actor_id = $1 AND scope = $2 AND key = ANY($3::text[]) ORDER BY created_ms DESC LIMIT 1
 """
 
 # Keeps what was made under a claimed key.
@@ -91,7 +96,8 @@ class Change:
         """Keep what was made, so that a repetition of the call is answered with the same."""
         if (mark := self.ask.mark) is not None:
             sealed = None if secret is None else self.vault.seal(secret, subject)
-            keys = (self.ask.actor.id, mark.scope, mark.key)
+            key = self.vault.repeat_key(self.ask.actor.id, mark.key)
+            keys = (self.ask.actor.id, mark.scope, key)
             await self.connection.execute(KEEP, *keys, subject, sealed)
 
     def expect(self, version: int) -> None:
@@ -125,10 +131,12 @@ class Changes:
     async def _claim(self, connection: Any, ask: Ask, now_ms: int) -> None:
         mark = ask.mark
         assert mark is not None
-        key = (ask.actor.id, mark.scope, mark.key)
-        if await connection.fetch(CLAIM, *key, mark.fingerprint, now_ms, REPEAT_MS):
+        scope = (ask.actor.id, mark.scope)
+        key = self._vault.repeat_key(ask.actor.id, mark.key)
+        claim = (*scope, key, mark.fingerprint, now_ms, REPEAT_MS, mark.key)
+        if await connection.fetch(CLAIM, *claim):
             return
-        made = await connection.fetchrow(MADE, *key)
+        made = await connection.fetchrow(MADE, *scope, [key, mark.key])
         if made["fingerprint"] != mark.fingerprint:
             raise IdempotencyConflict
         subject, sealed = made["subject"], made["sealed"]

@@ -5,7 +5,7 @@ Those about a team (`alert_url`) are written whole by a trigger of the ledger.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -21,6 +21,7 @@ from gateway.stores.postgres.changes import Changes
 from gateway.stores.postgres.codec import plain
 from gateway.stores.postgres.cursors import cursor_of, read_cursor
 from gateway.stores.postgres.database import Database
+from gateway.stores.postgres.urls import readable_url, receiver_hash
 from gateway.stores.postgres.vault import Vault, WrongSecretKey
 
 log = structlog.get_logger(__name__)
@@ -45,11 +46,17 @@ SELECT leased.*, ARRAY(
     SELECT s.sealed FROM webhook_secrets s
     WHERE s.team_id = leased.team_id AND (s.valid_until_ms IS NULL OR s.valid_until_ms > $1)
     ORDER BY s.created_ms DESC, s.id DESC
-) AS sealed, t.callback_retries = 'days' AS patient, EXISTS (
-    SELECT FROM gone_receivers g
-    WHERE g.team_id = leased.team_id AND g.url_hash = sha256(convert_to(leased.url, 'UTF8'))
-) AS gone
+) AS sealed, t.callback_retries = 'days' AS patient
 FROM leased JOIN teams t ON t.id = leased.team_id ORDER BY next_at_ms
+"""
+
+# Gives which of some teams' receivers are gone.
+GONE = """
+SELECT g.team_id, g.url_hash FROM unnest($1::text[], $2::bytea[]) AS r(team_id, url_hash)
+CROSS JOIN LATERAL (
+    SELECT team_id, url_hash FROM gone_receivers
+    WHERE team_id = r.team_id AND url_hash = r.url_hash LIMIT 1
+) g
 """
 
 # Logs a try and says what follows; a receiver that is gone is noted. A callback that another
@@ -60,7 +67,7 @@ WITH tried AS (
     SELECT id, $2, $3, $4, $5 FROM callbacks WHERE id = $1
 ), gone AS (
     INSERT INTO gone_receivers (team_id, url_hash, at_ms)
-    SELECT team_id, sha256(convert_to(url, 'UTF8')), $4 FROM callbacks WHERE id = $1 AND $8
+    SELECT team_id, $9::bytea, $4 FROM callbacks WHERE id = $1 AND $8
     ON CONFLICT DO NOTHING
 )
 UPDATE callbacks SET tries = tries + 1, state = $6, next_at_ms = coalesce($7, next_at_ms),
@@ -68,18 +75,14 @@ UPDATE callbacks SET tries = tries + 1, state = $6, next_at_ms = coalesce($7, ne
 WHERE id = $1 AND state = 'pending'
 """
 
-# Makes a callback due again from its first try, whatever became of it before, and its receiver
-# one that is called.
+# Makes a callback due again from its first try, whatever became of it before.
 REPLAY = """
-WITH replayed AS (
-    UPDATE callbacks SET state = 'pending', tries = 0, next_at_ms = $2, lease_until_ms = 0
-    WHERE id = $1 RETURNING id, team_id, url
-), asked AS (
-    DELETE FROM gone_receivers g USING replayed r
-    WHERE g.team_id = r.team_id AND g.url_hash = sha256(convert_to(r.url, 'UTF8'))
-)
-SELECT id FROM replayed
+UPDATE callbacks SET state = 'pending', tries = 0, next_at_ms = $2, lease_until_ms = 0
+WHERE id = $1 RETURNING team_id, url
 """
+
+# Makes a receiver one that is called again.
+ASK_AGAIN = "DELETE FROM gone_receivers WHERE team_id = $1 AND url_hash = $2"
 
 _LOG = """
 SELECT id, task_id, team_id, url, event, state, created_ms, next_at_ms FROM callbacks
@@ -125,7 +128,7 @@ class PostgresOutbox:
     """The outbox in PostgreSQL."""
 
     def __init__(self, database: Database, clock: Clock, vault: Vault) -> None:
-        """Take the pool, the clock that says what is due, and what opens signing secrets."""
+        """Take the pool, the clock that says what is due, and what opens what is sealed."""
         self._db = database
         self._clock = clock
         self._vault = vault
@@ -134,21 +137,31 @@ class PostgresOutbox:
     async def claim(self, limit: int, lease_ms: int) -> Sequence[Callback]:
         """Take due callbacks for ``lease_ms``; another worker will not get them meanwhile."""
         rows = await self._db.write(CLAIM, self._clock.now_ms(), limit, lease_ms)
+        urls = {row["id"]: readable_url(self._vault, row["url"], row["team_id"]) for row in rows}
+        receivers = {row["id"]: (row["team_id"], receiver_hash(urls[row["id"]])) for row in rows}
+        gone = await self._gone(receivers.values())
         return [
             Callback(
                 id=row["id"],
                 task_id=row["task_id"],
                 team_id=row["team_id"],
-                url=row["url"],
+                url=urls[row["id"]],
                 event=row["event"],
                 tries=row["tries"],
                 secrets=tuple(self._secrets(row)),
                 patient=row["patient"],
-                gone=row["gone"],
+                gone=receivers[row["id"]] in gone,
                 body=row["body"],
             )
             for row in rows
         ]
+
+    async def _gone(self, receivers: Iterable[tuple[str, bytes]]) -> Collection[tuple[str, bytes]]:
+        """Give those that are gone, of (team id, hash of the address)."""
+        if not (asked := list(set(receivers))):
+            return ()
+        rows = await self._db.read(GONE, *map(list, zip(*asked, strict=True)))
+        return {(row["team_id"], row["url_hash"]) for row in rows}
 
     def _secrets(self, row: Any) -> Iterable[str]:
         """Give a team's secrets; one that cannot be opened costs no other callback its try."""
@@ -172,6 +185,7 @@ class PostgresOutbox:
             state,
             next_at_ms,
             result.gone,
+            receiver_hash(callback.url),
         )
 
     async def replay(self, callback_id: str, ask: Ask = COMMAND_LINE) -> None:
@@ -180,6 +194,9 @@ class PostgresOutbox:
             rows = await change.connection.fetch(REPLAY, plain(callback_id), change.at_ms)
             if not rows:
                 raise NotFound(f"There is no callback {callback_id[:80]!r}.")
+            team_id = rows[0]["team_id"]
+            url = readable_url(self._vault, rows[0]["url"], team_id)
+            await change.connection.execute(ASK_AGAIN, team_id, receiver_hash(url))
             await change.record("callback.replay", callback_id)
 
     async def of_task(self, task_id: str) -> tuple[CallbackLog, ...]:
@@ -211,7 +228,11 @@ class PostgresOutbox:
         for row in await self._db.read(TRIES, list(tries)) if tries else ():
             facts = dict(row)
             tries[facts.pop("callback_id")].append(TryResult(**facts))
-        return tuple(CallbackLog(**row, tries=tuple(tries[row["id"]])) for row in rows)
+        return tuple(self._logged(dict(row), tries[row["id"]]) for row in rows)
+
+    def _logged(self, facts: dict[str, Any], tries: Sequence[TryResult]) -> CallbackLog:
+        facts["url"] = readable_url(self._vault, facts["url"], facts["team_id"])
+        return CallbackLog(**facts, tries=tuple(tries))
 
     async def counts(self) -> dict[str, int]:
         """Give how many callbacks are ``pending`` and how many ``dead``, for metrics."""

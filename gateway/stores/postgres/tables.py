@@ -159,6 +159,7 @@ admin_repeats = Table(
     Column("subject", Word),
     Column("sealed", LargeBinary),
     Column("created_ms", BigInteger, nullable=False),
+    Index("admin_repeats_age", "created_ms"),
 )
 
 meta = Table(
@@ -225,6 +226,11 @@ tasks = Table(
     Index("tasks_unfinished", "id", postgresql_where=text("status IN ('pending', 'processing')")),
     Index("tasks_by_team", "team_id", text("created_ms DESC")),
     Index("tasks_finished", "finished_ms", postgresql_where=text("finished_ms IS NOT NULL")),
+    Index(
+        "tasks_told",
+        "id",
+        postgresql_where=text("callback_url IS NOT NULL AND finished_ms IS NOT NULL"),
+    ),
     Index(
         "tasks_with_payload",
         "finished_ms",
@@ -342,6 +348,7 @@ callbacks = Table(
     Column("created_ms", BigInteger, nullable=False),
     Index("callbacks_of_task", "task_id"),
     Index("callbacks_due", "next_at_ms", postgresql_where=text("state = 'pending'")),
+    Index("callbacks_plain", "id", postgresql_where=text("url NOT LIKE 'sealed:%'")),
     Index("callbacks_newest", text("created_ms DESC"), text("id DESC")),
     Index(
         "callbacks_dead",

@@ -207,7 +207,7 @@ WITH item AS MATERIALIZED (
     ) t
 ), ended AS (
     UPDATE tasks t SET fence = t.fence + 1, status = mine.status, doc = mine.doc,
-        charged = mine.charged, finished_ms = mine.at_ms
+        charged = mine.charged, finished_ms = mine.at_ms, callback_url = NULL
     FROM mine WHERE t.id = mine.id
 ), tried AS ({_write_attempts("$14", "mine")}
 ), locked AS MATERIALIZED (

@@ -27,6 +27,7 @@ from gateway.stores.postgres.codec import (
 from gateway.stores.postgres.cursors import cursor_of, read_cursor
 from gateway.stores.postgres.database import Database
 from gateway.stores.postgres.outbox import callback_id
+from gateway.stores.postgres.vault import Vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +43,10 @@ class _Write:
 class PostgresTasks:
     """Tasks in PostgreSQL. Concurrent writes of one process share transactions."""
 
-    def __init__(self, database: Database) -> None:
-        """Take the pool; it must be connected before the first call."""
+    def __init__(self, database: Database, vault: Vault) -> None:
+        """Take the pool, which must be connected before the first call, and what seals."""
         self._db = database
+        self._vault = vault
         self._accepts: Coalescer[EncodedTask, None] = Coalescer(
             Accepting(database).accept,
             closed=StoreUnavailable,
@@ -77,7 +79,7 @@ class PostgresTasks:
         Raises InsufficientCredits, RateLimited, TaskIdTaken and RepeatedCall: then nothing was
         written. StoreUnavailable means the same, unless it is a ConnectionLost.
         """
-        await self._accepts.submit(encoded(new))
+        await self._accepts.submit(encoded(new, self._vault))
 
     # --- save and settle -------------------------------------------------------------------
 

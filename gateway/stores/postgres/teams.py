@@ -6,6 +6,7 @@ import base64
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -23,6 +24,7 @@ from gateway.stores.postgres.codec import plain
 from gateway.stores.postgres.cursors import cursor_of, read_cursor
 from gateway.stores.postgres.database import Database
 from gateway.stores.postgres.names import checked_name, new_id
+from gateway.stores.postgres.urls import open_url, readable_url, seal_url
 from gateway.stores.postgres.vault import Vault
 
 # Adds a team with an empty account and its first signing secret.
@@ -63,7 +65,7 @@ PAGE = f"""
 CHANGEABLE = ("name", "user_group", "suspended_ms", "callback_retries", *BUDGET)
 
 # Gives a team's row and keeps it from changing until the commit.
-LOCK = f"SELECT version, {', '.join(CHANGEABLE)} FROM teams WHERE id = $1 FOR UPDATE"
+LOCK = f"SELECT id, version, {', '.join(CHANGEABLE)} FROM teams WHERE id = $1 FOR UPDATE"
 
 # Changes a team.
 UPDATE = f"""
@@ -192,7 +194,7 @@ class TeamStore:
                 raise InUse("Money has moved for this team; suspend it instead.")
             for statement in DELETE:
                 await change.connection.execute(statement, team_id)
-            await change.record("team.delete", team_id, before=_told(before))
+            await change.record("team.delete", team_id, before=_told(_opened(change, before)))
 
     async def rotate_webhook_secret(
         self, team_id: str, overlap_ms: int, ask: Ask = COMMAND_LINE
@@ -226,10 +228,13 @@ class TeamStore:
     def _team(self, row: Any) -> Team:
         fields = dict(row)
         sealed = fields.pop("sealed")
-        budget = _budget({name: fields.pop(name) for name in BUDGET})
+        facts = {name: fields.pop(name) for name in BUDGET}
+        if facts["alert_url"] is not None:
+            facts["alert_url"] = open_url(self._vault, facts["alert_url"], row["id"])
         if fields.pop("month") < month_number(self._clock.now_ms()):
             fields["month_spent"] = 0
-        return Team(**fields, budget=budget, webhook_secret=self._vault.open(sealed, row["id"]))
+        secret = self._vault.open(sealed, row["id"])
+        return Team(**fields, budget=_budget(facts), webhook_secret=secret)
 
 
 async def _locked(change: Change, team_id: str) -> dict[str, Any]:
@@ -243,12 +248,18 @@ async def _locked(change: Change, team_id: str) -> dict[str, Any]:
 
 
 async def _change(change: Change, team_id: str, action: str, given: Mapping[str, Any]) -> None:
-    before = await _locked(change, team_id)
+    stored = await _locked(change, team_id)
+    before = _opened(change, stored)
     after = {**before, **given}
     problems = tuple(_budget({name: after[name] for name in BUDGET}).problems())
     if problems:
         raise InvalidRequest(*problems)
-    await change.connection.execute(UPDATE, team_id, *(after[name] for name in CHANGEABLE))
+    columns = {**after, "alert_url": stored["alert_url"]}
+    if "alert_url" in given:
+        columns["alert_url"] = given["alert_url"] and seal_url(
+            change.vault, given["alert_url"], team_id
+        )
+    await change.connection.execute(UPDATE, team_id, *(columns[name] for name in CHANGEABLE))
     await change.record(action, team_id, before=_told(before), after=_told(after))
 
 
@@ -256,11 +267,19 @@ def _budget(values: Mapping[str, Any]) -> Budget:
     return Budget(**{**values, "budget_alerts": tuple(values["budget_alerts"])})
 
 
+def _opened(change: Change, stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a team's facts with the address that is told; one that does not open is none."""
+    url = stored["alert_url"] and readable_url(change.vault, stored["alert_url"], stored["id"])
+    facts = {name: value for name, value in stored.items() if name != "id"}
+    return {**facts, "alert_url": url or None}
+
+
 def _told(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Give what the audit log says of a team; credits as decimal texts."""
+    """Give what the audit log says of a team: credits as decimal texts, of an address its host."""
     amounts = {name: facts[name] for name in ("monthly_budget", "low_balance")}
     told = {name: None if micro is None else format_micro(micro) for name, micro in amounts.items()}
-    return {**facts, **told}
+    url = facts["alert_url"]
+    return {**facts, **told, "alert_url": url and f"https://{urlsplit(url).hostname}/…"}
 
 
 def _facts(team: Team) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What protects secrets at rest: keyed hashes of API keys, sealed webhook secrets.
+"""What protects secrets at rest: keyed hashes (API keys, Idempotency-Keys), sealed values.
 
 A *master* secret is GATEWAY_SECRET_KEY, or one made once and kept in the table ``meta``. The ring
 holds the current master, which seals, and older ones, which only open. A sealed value begins with
@@ -88,8 +88,12 @@ class Vault:
         return tuple(master.mark.hex() for master in self._ring)
 
     def hash(self, text: str) -> bytes:
-        """Give the keyed hash (HMAC-SHA256) under which an API key is stored."""
+        """Give a keyed hash (HMAC-SHA256); an API key is stored under its own."""
         return hmac.digest(self._pepper, text.encode(), "sha256")
+
+    def repeat_key(self, owner: str, key: str) -> str:
+        """Give what an owner's Idempotency-Key is stored as: its keyed hash in hexadecimal."""
+        return self.hash(f"idempotency-key {owner} {key}").hex()
 
     def seal(self, text: str, owner: str) -> bytes:
         """Encrypt a secret so that it opens for this owner only."""

@@ -66,18 +66,18 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def tasks(database: Database) -> AsyncIterator[PostgresTasks]:
-    store = PostgresTasks(database)
+async def tasks(database: Database, vault: Vault) -> AsyncIterator[PostgresTasks]:
+    store = PostgresTasks(database, vault)
     yield store
     await store.close()
 
 
 @pytest.fixture
-async def other_process(database_url: str) -> AsyncIterator[PostgresTasks]:
+async def other_process(database_url: str, vault: Vault) -> AsyncIterator[PostgresTasks]:
     """The same store over a pool of its own, as another process would have it."""
     pool = Database(database_url)
     await pool.connect()
-    store = PostgresTasks(pool)
+    store = PostgresTasks(pool, vault)
     yield store
     await store.close()
     await pool.close()

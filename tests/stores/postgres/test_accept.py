@@ -172,7 +172,7 @@ async def test_a_whole_batch_is_one_statement(tasks, database, team, monkeypatch
 
 
 async def test_when_the_answer_is_lost_after_the_commit_the_task_is_accepted_once(
-    tasks, database, ledger, team, monkeypatch
+    tasks, database, ledger, team, vault, monkeypatch
 ):
     write, answers_lost = database.write, iter([True])
 
@@ -183,7 +183,9 @@ async def test_when_the_answer_is_lost_after_the_commit_the_task_is_accepted_onc
         return rows
 
     monkeypatch.setattr(database, "write", committed_but_unheard)
-    taken_before = await accepted(PostgresTasks(database), team.id, task_id="old", created_ms=1)
+    taken_before = await accepted(
+        PostgresTasks(database, vault), team.id, task_id="old", created_ms=1
+    )
     answers_lost = iter([True])
     calls = [tasks.accept(new) for new in (new_task(team.id), new_task(team.id, task_id="old"))]
     assert await outcomes(*calls) == [None, TaskIdTaken]
@@ -238,8 +240,8 @@ async def test_a_database_that_is_away_is_named_at_once(tasks, database, team, m
     assert raised.value.outcome_known
 
 
-async def test_closing_finishes_what_was_taken(database, ledger, team):
-    store = PostgresTasks(database)
+async def test_closing_finishes_what_was_taken(database, ledger, team, vault):
+    store = PostgresTasks(database, vault)
     calls = [asyncio.create_task(store.accept(new_task(team.id))) for _ in range(5)]
     await asyncio.sleep(0)
     await store.close()

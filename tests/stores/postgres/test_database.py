@@ -27,7 +27,7 @@ async def durable(own_postgres, clock, vault):
 async def test_after_a_restart_or_a_crash_everything_goes_on_by_itself(
     own_postgres, durable, clock, vault
 ):
-    ledger, tasks = PostgresLedger(durable, clock, vault), PostgresTasks(durable)
+    ledger, tasks = PostgresLedger(durable, clock, vault), PostgresTasks(durable, vault)
     team = await ledger.create_team("studio")
     await ledger.grant(team.id, 100 * CREDIT, None)
     task = await accepted(tasks, team.id)
@@ -49,7 +49,7 @@ async def test_after_a_restart_or_a_crash_everything_goes_on_by_itself(
 async def test_accepts_under_a_restart_are_held_once_or_plainly_refused(
     own_postgres, durable, clock, vault
 ):
-    ledger, tasks = PostgresLedger(durable, clock, vault), PostgresTasks(durable)
+    ledger, tasks = PostgresLedger(durable, clock, vault), PostgresTasks(durable, vault)
     team = await ledger.create_team("studio")
     await ledger.grant(team.id, 1_000 * CREDIT, None)
     new = [new_task(team.id) for _ in range(300)]

@@ -131,7 +131,7 @@ def test_the_books_are_right_after_any_sequence_of_operations(database_url, vaul
 
     with asyncio.Runner() as runner:
         database = runner.run(connect())
-        tasks = PostgresTasks(database)
+        tasks = PostgresTasks(database, vault)
         stores = Stores(runner, PostgresLedger(database, TurnableClock(), vault), tasks)
 
         class BooksHere(Books):

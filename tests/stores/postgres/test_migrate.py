@@ -92,7 +92,7 @@ async def test_debians_postgres_15_serves_as_well(debian_postgres_url, clock, va
     await asyncio.to_thread(run_alembic, debian_postgres_url, "check")
     database = Database(debian_postgres_url)
     await database.connect()
-    ledger, tasks = PostgresLedger(database, clock, vault), PostgresTasks(database)
+    ledger, tasks = PostgresLedger(database, clock, vault), PostgresTasks(database, vault)
     outbox = PostgresOutbox(database, clock, vault)
     team = await ledger.create_team("studio")
     await ledger.grant(team.id, 10 * CREDIT, None)

@@ -153,7 +153,7 @@ def test_the_outbox_does_what_its_model_does(database_url, vault):
             runner,
             database,
             PostgresLedger(database, clock, vault),
-            PostgresTasks(database),
+            PostgresTasks(database, vault),
             PostgresOutbox(database, clock, vault),
             clock,
         )

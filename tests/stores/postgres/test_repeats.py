@@ -7,7 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.domain.errors import InsufficientCredits, RepeatedCall
+from gateway.domain.administration import COMMAND_LINE, RepeatMark
+from gateway.domain.errors import (
+    IdempotencyConflict,
+    InsufficientCredits,
+    RepeatedCall,
+    RepeatedChange,
+)
 from gateway.domain.repeats import (
     KEY_TTL_MS,
     RETRY_PAUSE_MS,
@@ -22,8 +28,8 @@ MARK = CallMark("evolink /images/generations", b"what was asked for", "key-1")
 
 
 @pytest.fixture
-def repeats(database, clock) -> PostgresRepeats:
-    return PostgresRepeats(database, clock)
+def repeats(database, clock, vault) -> PostgresRepeats:
+    return PostgresRepeats(database, clock, vault)
 
 
 def marked(team_id, mark=MARK, **options):
@@ -111,6 +117,59 @@ async def test_a_key_counts_for_24_hours(tasks, repeats, clock, team):
     clock.turn(1)
     assert await repeats.under_key(team.id, MARK.scope, "key-1") is None
     await tasks.accept(marked(team.id, created_ms=clock.now_ms()))
+
+
+AS_BEFORE = "UPDATE idempotency_keys SET key = 'key-1'"
+
+
+async def test_what_is_stored_of_a_key_says_neither_the_key_nor_who_else_uses_it(
+    tasks, ledger, database, team
+):
+    other = await ledger.create_team("other")
+    await ledger.grant(other.id, CREDIT, None)
+    for team_id in (team.id, other.id):
+        await tasks.accept(marked(team_id))
+
+    stored = {row["key"] for row in await database.read("SELECT key FROM idempotency_keys")}
+
+    assert len(stored) == 2
+    assert all(len(bytes.fromhex(key)) == 32 for key in stored)
+
+
+async def test_a_key_stored_as_it_was_sent_counts_for_the_rest_of_its_day(
+    tasks, repeats, clock, database, team
+):
+    new = marked(team.id)
+    await tasks.accept(new)
+    await database.write(AS_BEFORE)
+
+    found = await repeats.under_key(team.id, MARK.scope, "key-1")
+    assert found == EarlierCall(new.task.id, MARK.fingerprint)
+
+    clock.turn(KEY_TTL_MS)
+    assert await repeats.under_key(team.id, MARK.scope, "key-1") is None
+    assert await database.read("SELECT key FROM idempotency_keys") == []
+
+
+async def test_operators_keys_are_hashed_too_and_forgotten_after_a_day(
+    ledger, repeats, database, clock
+):
+    ask = replace(COMMAND_LINE, mark=RepeatMark("POST /teams", "key-1", b"a team"))
+    made = await ledger.create_team("made", ask=ask)
+    (row,) = await database.read("SELECT key FROM admin_repeats")
+    assert len(bytes.fromhex(row["key"])) == 32
+
+    for as_before in (False, True):
+        if as_before:
+            await database.write("UPDATE admin_repeats SET key = 'key-1'")
+        with pytest.raises(RepeatedChange) as caught:
+            await ledger.create_team("made", ask=ask)
+        assert caught.value.subject == made.id
+        with pytest.raises(IdempotencyConflict):
+            await ledger.create_team("x", ask=replace(ask, mark=replace(ask.mark, fingerprint=b"")))
+
+    clock.turn(KEY_TTL_MS)
+    assert [await repeats.forget(10), await repeats.forget(10)] == [1, 0]
 
 
 async def test_old_keys_are_forgotten_a_batch_at_a_time(tasks, repeats, clock, team):

@@ -129,8 +129,8 @@ def test_a_key_is_one_task_after_any_sequence_of_calls(database_url, vault):
         world = World(
             runner,
             PostgresLedger(databases[0], clock, vault),
-            (PostgresTasks(databases[0]), PostgresTasks(databases[1])),
-            PostgresRepeats(databases[0], clock),
+            (PostgresTasks(databases[0], vault), PostgresTasks(databases[1], vault)),
+            PostgresRepeats(databases[0], clock, vault),
             clock,
         )
 

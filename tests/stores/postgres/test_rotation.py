@@ -9,11 +9,15 @@ import pytest
 
 from gateway.domain.access import ANYTHING
 from gateway.domain.administration import COMMAND_LINE
+from gateway.domain.callback import CallbackSpec
 from gateway.stores.postgres import rotation as rotation_module
 from gateway.stores.postgres.keys import PostgresKeys
 from gateway.stores.postgres.ledger import PostgresLedger
+from gateway.stores.postgres.outbox import PostgresOutbox, callback_id
 from gateway.stores.postgres.rotation import SecretRotation
+from gateway.stores.postgres.tasks import PostgresTasks
 from gateway.stores.postgres.vault import NONCE_BYTES, Vault, WrongSecretKey, open_vault
+from tests.stores.postgres.building import CREDIT, accepted, delivered
 
 OLD, NEW = "the first master secret, long enough", "the second master secret, long enough"
 
@@ -72,6 +76,36 @@ async def test_a_run_that_broke_off_is_run_again(database, clock, monkeypatch):
     assert batches == [3, 3, 1]
     new = PostgresLedger(database, clock, await open_vault(database, NEW))
     assert [await new.team(team.id) for team in teams] == teams
+
+
+async def test_addresses_are_sealed_anew_wherever_they_stand(database, clock, monkeypatch):
+    monkeypatch.setattr(rotation_module, "WINDOW", 2)
+    url = "https://example.com/hook?token=t"
+    old = await open_vault(database, OLD)
+    team, _ = await with_team(database, clock, old)
+    ledger, tasks = PostgresLedger(database, clock, old), PostgresTasks(database, old)
+    await ledger.grant(team.id, 10 * CREDIT, None)
+    await ledger.update_team(team.id, {"alert_url": url}, COMMAND_LINE)
+    started = [await accepted(tasks, team.id, callback=CallbackSpec(url)) for _ in range(7)]
+    for task in started[:5]:
+        await tasks.settle(delivered(task, at_ms=clock.ms))
+    plain = "UPDATE callbacks SET url = $2 WHERE id = $1"
+    await database.write(plain, callback_id(started[0].id), url)
+    both = await open_vault(database, NEW, [OLD])
+    rotation = SecretRotation(database, clock, both)
+    of_all = 1 + 1 + 2 + 5  # signing secret, alert_url, running tasks, callbacks
+    assert await rotation.pending() == of_all
+
+    done = await rotation.rotate(COMMAND_LINE)
+
+    assert (done.resealed, done.unopenable, await rotation.pending()) == (of_all, (), 0)
+    new = await open_vault(database, NEW)
+    tasks, outbox = PostgresTasks(database, new), PostgresOutbox(database, clock, new)
+    for task in started[5:]:
+        await tasks.settle(delivered(task, at_ms=clock.ms))
+    assert [callback.url for callback in await outbox.claim(9, 60_000)] == [url] * 7
+    found = await PostgresLedger(database, clock, new).team(team.id)
+    assert found.budget.alert_url == url
 
 
 async def test_what_cannot_be_opened_is_named_and_keeps_its_master(database, clock):
