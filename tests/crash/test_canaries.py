@@ -32,6 +32,7 @@ TOKENS = {
     "operator's idempotency key": "canaryoperatorskey",
     "cookie": "canarycookievalue",
     "header": "canaryheadervalue",
+    "end user": "canaryenduser",
     "metadata": "canarymetadatavalue",
 }
 PROMPT = {"prompt": "canarypromptwords"}
@@ -63,10 +64,11 @@ async def everything(site: Site, seen: Seen) -> None:
     site.simulator.script("evolink", Script(error="bad_key", times=1))
     for number in range(4):
         headers = {"idempotency-key": f"{TOKENS['idempotency key']}{number}", **sent_along}
-        extra = {"metadata": {"note": TOKENS["metadata"]}, "user": TOKENS["metadata"]}
+        extra = dict.fromkeys(("user", "safety_identifier"), TOKENS["end user"])
         await site.generate({**body, **extra}, **headers)
     refused = [
         ("POST", {**body, "n": 99}, key),
+        ("POST", {**body, "metadata": {"note": TOKENS["metadata"]}}, key),
         ("POST", {**body, "callback_url": f"https://{TOKENS['callback user']}@localhost/x"}, key),
         ("POST", {**body, "image": f"https://localhost/a.png?sig={TOKENS['image query']}"}, key),
         ("POST", {**body, "model": "nothing"}, key),
@@ -86,7 +88,7 @@ async def everything(site: Site, seen: Seen) -> None:
 
 
 async def administered(site: Site) -> None:
-    """Make a team by a call under an Idempotency-Key, and have alerts sent somewhere secret."""
+    """Make a team under an Idempotency-Key, have alerts sent somewhere secret, cause one."""
     admin = {"authorization": f"Bearer {ADMIN_KEY}"}
     keyed = {**admin, "idempotency-key": TOKENS["operator's idempotency key"]}
     for _ in range(2):
@@ -97,6 +99,7 @@ async def administered(site: Site) -> None:
     path = f"/admin/v1/teams/{site.team_id}"
     changed = await site.client.patch(path, json=alerts, headers=admin)
     assert changed.json()["alert_url"] == url, changed.text
+    await site.generate({"model": MODEL})
 
 
 async def shown_to_operators(site: Site) -> set[str]:
@@ -153,8 +156,8 @@ async def test_no_secret_comes_out_anywhere(
         assert team is not None
         secrets |= {"webhook secret": team.webhook_secret, "key": site.key}
         secrets |= {"secret key": SECRET_KEY, "admin key": ADMIN_KEY, "stranger": STRANGER}
-        await administered(site)
         await everything(site, seen)
+        await administered(site)
         await site.restart_postgres()
         await site.kill("worker")
         await ended(site)
@@ -166,7 +169,7 @@ async def test_no_secret_comes_out_anywhere(
         for words in (("doctor", "--json"), ("upstream", "list"), ("catalog", "check")):
             seen.texts[" ".join(words)] = await asked(site, *words)
         told = await shown_to_operators(site)
-        assert told == {TOKENS["callback query"], TOKENS["alert query"]}
+        assert told == {TOKENS["callback query"], TOKENS["alert query"], ""}
         seen.texts["pg_dump"] = await asyncio.to_thread(dump_of, own_postgres)
     for role in ("api", "worker"):
         log = (site.folder / f"{role}.log").read_text()

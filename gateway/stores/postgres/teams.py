@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
+import structlog
 
 from gateway.app.ports import Clock
 from gateway.app.ports.admin import Page
@@ -24,8 +25,10 @@ from gateway.stores.postgres.codec import plain
 from gateway.stores.postgres.cursors import cursor_of, read_cursor
 from gateway.stores.postgres.database import Database
 from gateway.stores.postgres.names import checked_name, new_id
-from gateway.stores.postgres.urls import open_url, readable_url, seal_url
-from gateway.stores.postgres.vault import Vault
+from gateway.stores.postgres.urls import readable_url, seal_url
+from gateway.stores.postgres.vault import Vault, WrongSecretKey
+
+log = structlog.get_logger(__name__)
 
 # Adds a team with an empty account and its first signing secret.
 CREATE_TEAM = """
@@ -230,11 +233,19 @@ class TeamStore:
         sealed = fields.pop("sealed")
         facts = {name: fields.pop(name) for name in BUDGET}
         if facts["alert_url"] is not None:
-            facts["alert_url"] = open_url(self._vault, facts["alert_url"], row["id"])
+            facts["alert_url"] = readable_url(self._vault, facts["alert_url"], row["id"])
         if fields.pop("month") < month_number(self._clock.now_ms()):
             fields["month_spent"] = 0
-        secret = self._vault.open(sealed, row["id"])
+        secret = self._secret(sealed, row["id"])
         return Team(**fields, budget=_budget(facts), webhook_secret=secret)
+
+    def _secret(self, sealed: bytes, team_id: str) -> str:
+        """Give a signing secret; one that does not open must not keep its team from being seen."""
+        try:
+            return self._vault.open(sealed, team_id)
+        except WrongSecretKey:
+            log.exception("secret_unopenable", team_id=team_id)
+            return ""
 
 
 async def _locked(change: Change, team_id: str) -> dict[str, Any]:

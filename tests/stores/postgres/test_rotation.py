@@ -119,6 +119,10 @@ async def test_what_cannot_be_opened_is_named_and_keeps_its_master(database, clo
 
     ((name,), (row,)) = done.unopenable, await database.read("SELECT id FROM webhook_secrets")
     assert name == f"webhook_secrets {row['id']}"
+    ledger = PostgresLedger(database, clock, await open_vault(database, NEW))
+    assert (await ledger.team(team.id)).webhook_secret == ""
+    secret = await ledger.rotate_webhook_secret(team.id, 0)
+    assert (await ledger.team_named("studio")).webhook_secret == secret
     kept = {row["key"] for row in await database.read("SELECT key FROM meta")}
     assert "master_secret" in kept
 

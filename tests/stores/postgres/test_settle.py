@@ -242,12 +242,12 @@ async def test_more_than_the_hold_is_never_captured(tasks, ledger, team, charged
     ],
 )
 async def test_a_callback_is_written_for_the_endings_asked_for(
-    tasks, database, team, ending, events, told
+    tasks, outbox, team, ending, events, told
 ):
     task = await accepted(tasks, team.id, callback=CallbackSpec(HOOK, events))
     ended = await tasks.settle(ending(task))
-    rows = await rows_of(database, "callbacks", task.id)
-    assert [(row["url"], row["event"], row["state"]) for row in rows] == (
+    rows = await outbox.of_task(task.id)
+    assert [(row.url, row.event, row.state) for row in rows] == (
         [(HOOK, ended.status.value, "pending")] if told else []
     )
 
