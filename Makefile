@@ -3,7 +3,7 @@
 # .venv-old-sdks what only the tests with older client SDKs need.
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint format soak prove bench migrate requirements browser wrk clean
+.PHONY: help install run test lint format soak prove bench bench-peers migrate requirements browser wrk clean
 
 # Options for the command behind a target: make run ARGS="--config gateway.toml"
 ARGS ?=
@@ -89,6 +89,9 @@ prove: install ## Break each promise by hand, on a copy, and see a named test fa
 bench: install wrk ## Measure the gateway against the floors of its stack on this machine (minutes)
 	@exec $(BIN)/python -m benchmarks.accept $(ARGS)
 
+bench-peers: install wrk ## Measure beside LiteLLM and Portkey, which are installed into .bench (minutes)
+	@$(UV_SETTINGS); exec $(BIN)/python -m benchmarks.peers $(ARGS)
+
 migrate: install ## Bring the database of GATEWAY_DATABASE_URL (or the embedded one) up to date
 	@set -a; [ ! -f .env ] || . ./.env; set +a; exec $(BIN)/gateway migrate $(ARGS)
 
@@ -116,7 +119,7 @@ wrk:
 		>/dev/null 2>&1 \
 	|| echo 'No wrk: benchmarks cannot run, and their test will be skipped'
 
-clean: ## Remove caches and builds (environments and data/ stay)
+clean: ## Remove caches and builds (environments, .bench and data/ stay)
 	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis \
 		.import_linter_cache .coverage htmlcov
-	@find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
+	@find . -name __pycache__ -not -path './.venv*' -not -path './.bench*' -prune -exec rm -rf {} +

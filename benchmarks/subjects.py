@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ class Call:
     url: str
     key: str = "none"
     body: Mapping[str, Any] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,8 @@ class Result:
 
     def median(self, what: str) -> float:
         """Give the median of one figure over the rounds."""
-        return statistics.median(getattr(one, what) for one in self.rounds)
+        middle: float = statistics.median(getattr(one, what) for one in self.rounds)
+        return middle
 
     @property
     def errors(self) -> int:
@@ -84,7 +86,13 @@ def wrk(call: Call, *, connections: int, seconds: float) -> dict[str, Any]:
     """Put one call under load. Raises Missing without wrk, RuntimeError when it fails."""
     need_wrk()
     body = json.dumps(call.body) if call.body is not None else ""
-    environment = {"BENCH_METHOD": call.method, "BENCH_BODY": body, "BENCH_KEY": call.key}
+    headers = "\n".join(f"{name}: {value}" for name, value in call.headers.items())
+    environment = {
+        "BENCH_METHOD": call.method,
+        "BENCH_BODY": body,
+        "BENCH_KEY": call.key,
+        "BENCH_HEADERS": headers,
+    }
     argv = [WRK, "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "60s"]
     done = subprocess.run(  # noqa: S603 - a program we name
         [*argv, "-s", str(HERE / "wrk.lua"), call.url],
@@ -119,10 +127,13 @@ def one_round(subject: Subject, *, connections: int, seconds: float) -> Round:
 def interleaved(
     subjects: Sequence[Subject], *, rounds: int, connections: int, seconds: float
 ) -> list[Result]:
-    """Load the subjects in turn, A B A B, so that a slow minute of the machine hits all alike."""
+    """Load the subjects in turn, A B A B, so that a slow minute of the machine hits all alike.
+
+    A round before the first is not counted: compilers at run time and caches are warm after it.
+    """
     results = [Result(subject.name) for subject in subjects]
     for subject in subjects:
-        one_round(subject, connections=connections, seconds=1)
+        one_round(subject, connections=connections, seconds=seconds)
     for _ in range(rounds):
         for subject, result in zip(subjects, results, strict=True):
             result.rounds.append(one_round(subject, connections=connections, seconds=seconds))
@@ -132,7 +143,11 @@ def interleaved(
 def send(call: Call, timeout_s: float = 60) -> Any:
     """Send a call once and give its JSON."""
     data = json.dumps(call.body).encode() if call.body is not None else None
-    headers = {"authorization": f"Bearer {call.key}", "content-type": "application/json"}
+    headers = {
+        "authorization": f"Bearer {call.key}",
+        "content-type": "application/json",
+        **call.headers,
+    }
     request = urllib.request.Request(call.url, data, headers, method=call.method)  # noqa: S310
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(request, timeout=timeout_s) as answer:
@@ -141,10 +156,18 @@ def send(call: Call, timeout_s: float = 60) -> Any:
 
 def start(module: str, *options: str, log: Path) -> subprocess.Popen[bytes]:
     """Start one of these benchmarks' own servers."""
+    return launch([sys.executable, "-m", module, *options], log=log)
+
+
+def launch(
+    argv: Sequence[str], *, log: Path, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a server; what it says goes to the log."""
     with log.open("ab") as output:
-        return subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-m", module, *options],
+        return subprocess.Popen(  # noqa: S603 - programs we name
+            argv,
             cwd=ROOT,
+            env=environment,
             stdout=output,
             stderr=output,
             start_new_session=True,
@@ -161,10 +184,15 @@ def stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def until_answering(call: Call, timeout_s: float = 60) -> Any:
-    """Send a call until it is answered; gives the answer. Raises TimeoutError."""
+def until_answering(
+    call: Call, timeout_s: float = 60, gone: Callable[[], bool] = lambda: False
+) -> Any:
+    """Send a call until it is answered; gives the answer. Raises TimeoutError.
+
+    An end of its server, as ``gone`` tells it, ends the wait at once.
+    """
     ends = time.monotonic() + timeout_s
-    while time.monotonic() < ends:
+    while time.monotonic() < ends and not gone():
         try:
             return send(call)
         except OSError:

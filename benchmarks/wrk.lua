@@ -3,6 +3,9 @@ wrk.method = os.getenv("BENCH_METHOD")
 wrk.body = os.getenv("BENCH_BODY")
 wrk.headers["authorization"] = "Bearer " .. os.getenv("BENCH_KEY")
 wrk.headers["content-type"] = "application/json"
+for name, value in os.getenv("BENCH_HEADERS"):gmatch("([^\n:]+): ([^\n]+)") do
+  wrk.headers[name] = value
+end
 
 done = function(summary, latency, requests)
   local errors = summary.errors

@@ -25,7 +25,7 @@ def repository_files() -> list[Path]:
     if listed.returncode == 0:
         names = listed.stdout.decode().split("\0")
         return [ROOT / name for name in names if name and (ROOT / name).is_file()]
-    skipped = {".git", ".venv", ".venv-old-sdks", "__pycache__", "data"}
+    skipped = {".git", ".venv", ".venv-old-sdks", ".bench", "__pycache__", "data"}
     return [path for path in ROOT.rglob("*") if path.is_file() and not skipped & set(path.parts)]
 
 

@@ -1,0 +1,72 @@
+"""What is to be reached, and whether a run reached it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from benchmarks.subjects import Result
+
+FASTAPI, RAW = "floor: fastapi", "floor: raw"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One figure and its bound: ``found`` at least, or at most, ``bound``."""
+
+    what: str
+    found: float
+    bound: float
+    at_least: bool
+    unit: str = ""
+
+    @property
+    def met(self) -> bool:
+        """Whether it is reached."""
+        return self.found >= self.bound if self.at_least else self.found <= self.bound
+
+
+def accept_targets(
+    results: Mapping[str, Result], ours: str, tail_ms: float | None = None
+) -> list[Target]:
+    """Give the targets of accepting, by the results of one run; a subject that is absent has none.
+
+    ``tail_ms`` is the 99th percentile at 70 % of the load that ours answered.
+    """
+    found = results[ours]
+    rate = found.median("per_second")
+    rates = {name: one.median("per_second") for name, one in results.items()}
+    targets = [
+        Target(f"accepts, times {name}", rate / rates[name], bound, at_least=True)
+        for name, bound in _bounds(results)
+    ]
+    if {FASTAPI, RAW} <= set(rates):
+        gained = (rate - rates[FASTAPI]) / (rates[RAW] - rates[FASTAPI])
+        what = "share of the way from the FastAPI floor to the raw one"
+        targets.append(Target(what, gained, 0.5, at_least=True))
+    cpu = Target("CPU per accept", found.median("cpu_ms"), 0.55, at_least=False, unit="ms")
+    targets.append(cpu)
+    if tail_ms is not None:
+        what = "p99 of accepts at 70 % of that load"
+        targets.append(Target(what, tail_ms, 100, at_least=False, unit="ms"))
+    return targets
+
+
+def _bounds(names: Mapping[str, Result]) -> list[tuple[str, float]]:
+    bounds = {FASTAPI: 0.8, "LiteLLM": 15.0, "Portkey": 1.2}
+    return [
+        (name, bound) for name in names for start, bound in bounds.items() if name.startswith(start)
+    ]
+
+
+def target_table(targets: Sequence[Target]) -> str:
+    """Give targets as a Markdown table."""
+    lines = ["| Target | bound | found | |", "|---|---|---|---|"]
+    for one in targets:
+        sign = "≥" if one.at_least else "≤"
+        unit = f" {one.unit}" if one.unit else ""
+        verdict = "met" if one.met else "**missed**"
+        lines.append(
+            f"| {one.what} | {sign} {one.bound:g}{unit} | {one.found:.2f}{unit} | {verdict} |"
+        )
+    return "\n".join([*lines, ""])
