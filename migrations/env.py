@@ -7,8 +7,8 @@ import os
 from alembic import context
 from sqlalchemy import Connection
 
+from gateway.stores.postgres.counting_tables import metadata
 from gateway.stores.postgres.migrate import on_connection
-from gateway.stores.postgres.tables import metadata
 
 
 def run(connection: Connection) -> None:

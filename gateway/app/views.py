@@ -141,7 +141,7 @@ def resolution_view(attempt: Attempt) -> dict[str, Any]:
 
 
 def credit_view(transfer: Transfer) -> dict[str, Any]:
-    """Give a grant, an adjustment (its sign says which way) or a refund."""
+    """Give a grant, an adjustment (its sign says which way), a refund or an expiration."""
     adjusts = transfer.kind in (TransferKind.CREDIT, TransferKind.DEBIT)
     return {
         "id": str(transfer.id),
@@ -150,5 +150,6 @@ def credit_view(transfer: Transfer) -> dict[str, Any]:
         "credits": format_micro(transfer.gain),
         "task_id": transfer.task_id,
         "reference": transfer.reference,
+        "expires_at": time_text(transfer.expires_ms),
         "created_at": time_text(transfer.created_ms),
     }

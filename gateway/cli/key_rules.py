@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli.output import fail
+from gateway.cli.values import micro_of
 
 Mode = Annotated[
     str | None, typer.Option("--mode", help="Default answer mode: auto, sync or async.")
@@ -54,38 +55,11 @@ def rules_of(named: Mapping[str, Any], *, as_json: bool) -> dict[str, Any]:
     return found
 
 
-def time_of(text: str, *, as_json: bool) -> int:
-    """Give the UTC milliseconds of a time to come; ends the command at another text."""
-    from gateway.wiring.books import SystemClock
-
-    at_ms = moment("--expires", text, as_json=as_json)
-    if at_ms <= SystemClock().now_ms():
-        fail(f"--expires: {text!r} is past (legal: a time to come)", as_json=as_json)
-    return at_ms
-
-
-def moment(option: str, text: str, *, as_json: bool) -> int:
-    """Give the UTC milliseconds of a time with its zone; ends the command at another text."""
-    from datetime import datetime
-
-    try:
-        at = datetime.fromisoformat(text)
-        at_ms = int(at.timestamp() * 1000) if at.tzinfo is not None else -1
-    except (ValueError, OverflowError):
-        at_ms = -1
-    if at_ms < 0:
-        legal = "a time with its zone, such as 2026-12-31T00:00:00Z"
-        fail(f"{option}: {text!r} is not valid (legal: {legal})", as_json=as_json)
-    return at_ms
-
-
 def _listed(_name: str, texts: list[str], *, as_json: bool) -> tuple[str, ...]:
     return tuple(texts)
 
 
 def _micro(name: str, text: str, *, as_json: bool) -> int:
-    from gateway.cli.money import micro_of
-
     return micro_of(text, f"--{name.replace('_', '-')}", as_json=as_json)
 
 

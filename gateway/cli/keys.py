@@ -8,6 +8,7 @@ import typer
 
 from gateway.cli import key_rules
 from gateway.cli.output import AsJson, fail, group, run, show, show_table
+from gateway.cli.values import time_of
 
 if TYPE_CHECKING:
     from gateway.domain.access import KeyRules
@@ -51,7 +52,7 @@ def create(  # noqa: PLR0913, PLR0917 - typer makes an option of every parameter
         },
         as_json=as_json,
     )
-    expires_ms = None if expires is None else key_rules.time_of(expires, as_json=as_json)
+    expires_ms = None if expires is None else time_of(expires, as_json=as_json)
     making = _create(team, name, mode or "auto", expires_ms, KeyRules(**rules))
     made = run(making, as_json=as_json)
     if made is None:
@@ -115,7 +116,7 @@ def update(  # noqa: PLR0913, PLR0917 - typer makes an option of every parameter
     if mode is not None:
         fields["default_mode"] = mode
     if expires is not None:
-        fields["expires_ms"] = key_rules.time_of(expires, as_json=as_json)
+        fields["expires_ms"] = time_of(expires, as_json=as_json)
     fields |= _cleared(clear or [], fields, as_json=as_json)
     if not fields:
         fail("nothing to change; see `gateway key update --help`", as_json=as_json)

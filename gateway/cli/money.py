@@ -9,11 +9,12 @@ import typer
 
 from gateway.cli.output import AsJson, fail, run, show, show_table
 from gateway.cli.usage import AsCsv
+from gateway.cli.values import micro_of, time_of
 
 credits_group = typer.Typer(no_args_is_help=True, help="Credits: what teams pay with.")
 
 TeamName = Annotated[str, typer.Option("--team", help="The team's name.")]
-_COLUMNS = ("created_at", "kind", "credits", "reference", "task_id", "id")
+_COLUMNS = ("created_at", "kind", "credits", "expires_at", "reference", "task_id", "id")
 
 
 @credits_group.command("grant")
@@ -23,23 +24,30 @@ def grant(
     reference: Annotated[
         str | None, typer.Option("--reference", help="Why, for finance: an invoice number.")
     ] = None,
+    expires: Annotated[
+        str | None,
+        typer.Option("--expires", help="When what is left ends, such as 2026-12-31T00:00:00Z."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Add credits to a team."""
     micro = micro_of(amount, "AMOUNT", as_json=as_json)
     if micro <= 0:
         fail("AMOUNT must be more than 0", as_json=as_json)
-    show(run(_grant(team, micro, reference), as_json=as_json), as_json=as_json)
+    expires_ms = None if expires is None else time_of(expires, as_json=as_json)
+    show(run(_grant(team, micro, reference, expires_ms), as_json=as_json), as_json=as_json)
 
 
-async def _grant(name: str, micro: int, reference: str | None) -> dict[str, Any]:
+async def _grant(
+    name: str, micro: int, reference: str | None, expires_ms: int | None
+) -> dict[str, Any]:
     from gateway.app.views import team_view
     from gateway.cli.database import books, team_named
     from gateway.domain.money import format_micro
 
     async with books() as opened:
         found = await team_named(opened, name)
-        transfer = await opened.ledger.grant(found.id, micro, reference)
+        transfer = await opened.ledger.grant(found.id, micro, reference, expires_ms=expires_ms)
         view = team_view(await team_named(opened, name), secret=False)
         return {"granted": format_micro(micro), "transfer": str(transfer.id), **view}
 
@@ -93,7 +101,7 @@ def list_credits(
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many.")] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """List a team's grants, adjustments and refunds, newest first."""
+    """List a team's grants, adjustments, refunds and expirations, newest first."""
     show_table(run(_list(team, limit), as_json=as_json), _COLUMNS, as_json=as_json)
 
 
@@ -140,13 +148,3 @@ async def _statement(name: str, month: str) -> tuple[dict[str, Any], str]:
     async with books() as opened:
         found = await opened.ledger.statement((await team_named(opened, name)).id, asked)
     return statement_view(found, now_ms), statement_csv(found)
-
-
-def micro_of(text: str, name: str, *, as_json: bool) -> int:
-    """Give the micro-credits of an option's text; ends the command at another text."""
-    from gateway.domain.money import parse_micro
-
-    try:
-        return parse_micro(text)
-    except ValueError as error:
-        fail(f"{name}: {error}", as_json=as_json)

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.key_rules import canonical, moment
+from gateway.cli.key_rules import canonical
 from gateway.cli.output import AsJson, fail, group, run, show, show_table
+from gateway.cli.values import moment
 
 if TYPE_CHECKING:
     from gateway.domain.price_table import PriceTable

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli.output import AsJson, fail, group, run, show, show_table
+from gateway.cli.values import micro_of
 
 team = group("Teams: who pays.")
 CLEARABLE = ("monthly_budget", "low_balance", "alert_url")
@@ -177,8 +178,6 @@ def budget(
     as_json: AsJson = False,
 ) -> None:
     """Say what a team may spend in a month, and who is told when credits run low."""
-    from gateway.cli.money import micro_of
-
     fields: dict[str, Any] = {}
     if monthly is not None:
         fields["monthly_budget"] = micro_of(monthly, "--monthly", as_json=as_json)

@@ -1,8 +1,9 @@
 """Ledger records: immutable transfers, and the ids that make a repeat harmless.
 
 Two-phase, after TigerBeetle: a *hold* at accept, then exactly one *capture* (at most the
-hold; the rest returns) or *release*. A *grant* adds credits; operators correct a balance by a
-*credit* or *debit*, and give back what a task was charged, or a part of it, by a *refund*.
+hold; the rest returns) or *release*. A *grant* adds credits, an *expiration* takes away what is
+left of one at its time. Operators correct a balance by a *credit* or *debit*, and give back what a
+task was charged, or a part of it, by a *refund*.
 """
 
 from __future__ import annotations
@@ -26,13 +27,18 @@ class TransferKind(StrEnum):
     CREDIT = "credit"
     DEBIT = "debit"
     REFUND = "refund"
+    EXPIRATION = "expiration"
+
+
+_TAKES = (TransferKind.CAPTURE, TransferKind.DEBIT, TransferKind.EXPIRATION)
 
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
     """One immutable ledger row. ``amount`` is micro-credits, never negative.
 
-    A capture's ``amount`` is what was kept; ``returned`` is the rest of its hold.
+    A capture's ``amount`` is what was kept; ``returned`` is the rest of its hold. A grant may
+    expire at ``expires_ms``.
     """
 
     id: UUID
@@ -44,14 +50,14 @@ class Transfer:
     hold_id: UUID | None = None
     returned: MicroCredits = 0
     reference: str | None = None
+    expires_ms: int | None = None
 
     @property
     def gain(self) -> MicroCredits:
         """What it adds to the balance before holds, below 0 for what it takes away."""
         if self.kind in (TransferKind.HOLD, TransferKind.RELEASE):
             return 0
-        takes = self.kind in (TransferKind.CAPTURE, TransferKind.DEBIT)
-        return -self.amount if takes else self.amount
+        return -self.amount if self.kind in _TAKES else self.amount
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from gateway.domain.errors import InvalidRequest, Problem
 from gateway.domain.money import MicroCredits
 
 _MONTH = re.compile(r"([0-9]{4})-([0-9]{2})\Z")
-KINDS = ("grant", "adjustment", "charge", "refund")
+KINDS = ("grant", "adjustment", "charge", "refund", "expiration")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def _begin_ms(year: int, number: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What moved a balance: one grant, adjustment or refund, or a day's charges for a model.
+    """What moved a balance: a grant, adjustment, refund or expiration, or a day's charges by model.
 
     ``credits`` is in micro-credits, below 0 for what was taken away; ``at_ms`` of charges is
     where their day begins.

@@ -98,7 +98,7 @@ class Gateway:
             sweep=self.sweep,
             dispatch=self.dispatcher.run,
             stop_dispatch=self.dispatcher.stop,
-            chores=(self.reconcile.run, self.proof.run, self.old_urls.seal),
+            chores=(self.reconcile.run, self.proof.run, self.old_urls.seal, self.ledger.expire),
         )
 
 

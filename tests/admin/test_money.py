@@ -7,7 +7,7 @@ import csv
 import io
 import json
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -62,7 +62,7 @@ async def test_finance_grants_adjusts_refunds_and_reads_the_statement(stack: Sta
     assert found == {
         "object": "statement", "team": team.name, "team_id": team.id, "month": MONTH, "open": True,
         "opening": "0", "grants": "10", "adjustments": "-0.25", "charges": "-3", "refunds": "1.5",
-        "closing": "8.25",
+        "expirations": "0", "closing": "8.25",
     }  # fmt: skip
     (charge,) = (line for line in lines if line["kind"] == "charge")
     assert (charge["model"], charge["tasks"], charge["images"]) == (MODEL, 1, 2)
@@ -88,6 +88,18 @@ async def test_finance_grants_adjusts_refunds_and_reads_the_statement(stack: Sta
         ({"credits": "0", "kind": "adjustment", "reference": "x"}, "credits", "less than 0"),
         ({"credits": "-6", "kind": "adjustment", "reference": "x"}, "credits", "available"),
         ({"credits": "1", "amount": "1"}, "amount", "no such field"),
+        ({"credits": "1", "expires_at": "2020-01-01T00:00:00Z"}, "expires_at", "not in the future"),
+        ({"credits": "1", "expires_at": "soon"}, "expires_at", "a time such as"),
+        (
+            {
+                "credits": "1",
+                "kind": "adjustment",
+                "reference": "x",
+                "expires_at": "2099-01-01T00:00:00Z",
+            },
+            "expires_at",
+            "Only a grant",
+        ),
     ],
 )
 async def test_a_wrong_movement_is_named_and_moves_nothing(
@@ -146,3 +158,36 @@ def test_commands_move_credits_and_print_statements(gateway: Any) -> None:
     assert "2026-11" in gateway("statement", "studio", "last", code=1)
     assert "no charge" in gateway("credits", "refund", "task-1", "--reference", "x", code=1)
     assert "decimal" in gateway(*take[:5], "much", *take[6:], code=1)
+
+
+async def test_a_grant_that_expires_says_so_and_is_booked_by_a_worker(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.worker.CHORES_EVERY_S", 0.1)
+    await stack.stop_workers()
+    await stack.start_worker()
+    team = await stack.team(credits=2)
+    path = f"/teams/{team.id}/credits"
+    soon = datetime.now(UTC) + timedelta(seconds=1)
+    given = {"credits": "3", "expires_at": soon.isoformat()}
+    made = (await admin(stack, "POST", path, given)).json()
+    assert datetime.fromisoformat(made["expires_at"]) == soon.replace(
+        microsecond=soon.microsecond // 1000 * 1000
+    )
+    assert (await stack.credits(team))[0] == "5"
+    async with asyncio.timeout(10):
+        while (await stack.credits(team))[0] != "2":
+            await asyncio.sleep(0.1)
+    gone = (await admin(stack, "GET", path)).json()["data"][0]
+    assert (gone["kind"], gone["credits"]) == ("expiration", "-3")
+    assert gone["reference"] == f"grant {made['id']}"
+    await stack.assert_ledger_is_clean()
+
+
+def test_a_grant_that_expires_is_made_by_command(gateway: Any) -> None:
+    gateway("team", "create", "studio")
+    grant = ("credits", "grant", "5", "--team", "studio", "--json", "--expires")
+    gateway(*grant, "2099-01-01T00:00:00Z")
+    (listed,) = json.loads(gateway("credits", "list", "--team", "studio", "--json"))
+    assert listed["expires_at"] == "2099-01-01T00:00:00+00:00"
+    assert "a time to come" in gateway(*grant, "2020-01-01T00:00:00Z", code=1)

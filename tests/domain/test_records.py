@@ -85,6 +85,7 @@ def test_a_transfer_gains_what_the_balance_gains():
     gains = {kind: Transfer(uuid4(), kind, "team", 5, 0).gain for kind in TransferKind}
     assert gains == {
         "grant": 5, "hold": 0, "capture": -5, "release": 0, "credit": 5, "debit": -5, "refund": 5,
+        "expiration": -5,
     }  # fmt: skip
 
 

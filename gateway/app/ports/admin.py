@@ -135,9 +135,15 @@ class CreditAdmin(Protocol):
     """Credits as finance sees them. Every change writes its audit row."""
 
     async def grant(
-        self, team_id: str, amount: MicroCredits, reference: str | None, ask: Ask = ...
+        self,
+        team_id: str,
+        amount: MicroCredits,
+        reference: str | None,
+        ask: Ask = ...,
+        *,
+        expires_ms: int | None = ...,
     ) -> Transfer:
-        """Add credits. Raises NotFound, InvalidRequest."""
+        """Add credits, for good or until a time. Raises NotFound, InvalidRequest."""
         ...
 
     async def adjust(
@@ -153,7 +159,7 @@ class CreditAdmin(Protocol):
         ...
 
     async def credit_page(self, team_id: str, limit: int, cursor: str | None) -> Page[Transfer]:
-        """Give a team's grants, adjustments and refunds, newest first."""
+        """Give a team's grants, adjustments, refunds and expirations, newest first."""
         ...
 
     async def statement(self, team_id: str, month: Month) -> Statement:

@@ -130,6 +130,13 @@ class Fields:
         self.refuse(name, f"{name} is not valid.", "a time such as 2026-12-31T00:00:00Z")
         return None
 
+    def future_ms(self, name: str, now_ms: int) -> int | None:
+        """Give the UTC milliseconds of a time to come, None when it is absent or null."""
+        at_ms = self.time_ms(name)
+        if at_ms is not None and not now_ms < at_ms <= TIME_MAX_MS:
+            self.refuse(name, f"{name} is not in the future.", "a time to come, or null")
+        return at_ms
+
     def _value(self, name: str, *, required: bool = False) -> Any:
         value = self._sent.get(name)
         if value is None and required:

@@ -19,7 +19,6 @@ from gateway.domain.access import (
 )
 from gateway.domain.administration import Permission
 from gateway.domain.errors import RepeatedChange
-from gateway.http.admin.fields import TIME_MAX_MS, Fields
 from gateway.http.admin.routes import AdminCall, AdminRoute, etag, paged
 
 MODES = ("auto", "sync", "async")
@@ -111,7 +110,7 @@ def _read(call: AdminCall) -> dict[str, Any]:
     if "mode" in body:
         given["default_mode"] = body.choice("mode", MODES, "auto")
     if "expires_at" in body:
-        given["expires_ms"] = _expiry(body, call.core.clock.now_ms())
+        given["expires_ms"] = body.future_ms("expires_at", call.core.clock.now_ms())
     for name in ("scopes", "models", "upstreams", "networks"):
         if name in body:
             given[name] = body.texts(name)
@@ -126,13 +125,6 @@ def _read(call: AdminCall) -> dict[str, Any]:
     if given.get("upstreams"):
         _judge_upstreams(call, given["upstreams"])
     return given
-
-
-def _expiry(body: Fields, now_ms: int) -> int | None:
-    at_ms = body.time_ms("expires_at")
-    if at_ms is not None and not now_ms < at_ms <= TIME_MAX_MS:
-        body.refuse("expires_at", "expires_at is not in the future.", "a time to come, or null")
-    return at_ms
 
 
 def _canonical(call: AdminCall, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -24,10 +24,13 @@ async def move(call: AdminCall) -> Response:
     if micro is not None and (micro == 0 or (kind == "grant" and micro < 0)):
         legal = "more than 0" if kind == "grant" else "more or less than 0"
         body.refuse("credits", f"No {kind} can be {body.text('credits')} credits.", legal)
+    expires_ms = body.future_ms("expires_at", call.core.clock.now_ms())
+    if expires_ms is not None and kind != "grant":
+        body.refuse("expires_at", "Only a grant can expire.", "null")
     body.finish()
     store = call.core.admin.credits
     if kind == "grant":
-        moved = await store.grant(team_id, micro or 0, reference, call.ask)
+        moved = await store.grant(team_id, micro or 0, reference, call.ask, expires_ms=expires_ms)
     else:
         moved = await store.adjust(team_id, micro or 0, reference or "", call.ask)
     return JSONResponse(credit_view(moved), 201)
@@ -46,7 +49,7 @@ async def refund(call: AdminCall) -> Response:
 
 
 async def list_credits(call: AdminCall) -> Response:
-    """List a team's grants, adjustments and refunds, newest first."""
+    """List a team's grants, adjustments, refunds and expirations, newest first."""
     found = await call.core.admin.credits.credit_page(call.path["team_id"], *call.page())
     return JSONResponse(paged([credit_view(one) for one in found.items], found.cursor))
 
@@ -78,6 +81,7 @@ ROUTES = (
             "kind": {"type": "string", "enum": list(KINDS), "default": "grant"},
             "credits": _CREDITS,
             "reference": _REFERENCE,
+            "expires_at": {"type": ["string", "null"], "format": "date-time"},
         },
         required=("credits",),
         status=201,
@@ -88,7 +92,7 @@ ROUTES = (
         _OF_TEAM,
         Permission.READ,
         list_credits,
-        "List a team's grants, adjustments and refunds, newest first",
+        "List a team's grants, adjustments, refunds and expirations, newest first",
         query=("limit", "cursor"),
     ),
     AdminRoute(

@@ -151,7 +151,7 @@ async def _left(connection: Any, batch: list[EncodedTask]) -> _Left:
     tasks = [new.task for new in batch]
     now_ms = max(task.created_ms for task in tasks)
     team_ids = list({task.team_id for task in tasks})
-    teams = await connection.fetch(sql.LOCK_AVAILABLE, team_ids)
+    teams = await connection.fetch(sql.LOCK_AVAILABLE, team_ids, now_ms)
     budgets = await connection.fetch(sql.BUDGETS, team_ids, now_ms)
     keys = await connection.fetch(sql.LOCK_COUNTS, list({t.key_id for t in tasks}), now_ms)
     return _Left(

@@ -17,6 +17,7 @@ from gateway.domain.statement import Line, Month, Statement
 from gateway.stores.postgres.changes import Change
 from gateway.stores.postgres.codec import plain
 from gateway.stores.postgres.cursors import cursor_of, read_cursor
+from gateway.stores.postgres.expirations import LOCK_ACCOUNT, expire_all, expire_team
 from gateway.stores.postgres.teams import TeamStore
 
 # Moves a balance: the transfer and the account together.
@@ -24,26 +25,24 @@ MOVE = """
 WITH moved AS (
     UPDATE accounts SET balance = balance + $4 WHERE team_id = $3 RETURNING team_id
 )
-INSERT INTO transfers (id, kind, team_id, amount, task_id, reference, created_ms)
-SELECT $1, $2, team_id, abs($4), $5, $6, $7 FROM moved RETURNING id
+INSERT INTO transfers (id, kind, team_id, amount, task_id, reference, created_ms, expires_ms)
+SELECT $1, $2, team_id, abs($4), $5, $6, $7, $8 FROM moved RETURNING id
 """
 
 TRANSFER = """
-SELECT id, kind, team_id, amount, created_ms, task_id, hold_id, returned, reference FROM transfers
+SELECT id, kind, team_id, amount, created_ms, task_id, hold_id, returned, reference, expires_ms
+FROM transfers
 """
 
 # Gives one transfer.
 ONE = f"{TRANSFER} WHERE id = $1"
-
-# Keeps a team's account from moving until the commit.
-LOCK_ACCOUNT = "SELECT team_id FROM accounts WHERE team_id = $1 FOR UPDATE"
 
 # Gives what of a task's charge was given back already.
 REFUNDED = """
 SELECT coalesce(sum(amount), 0)::bigint FROM transfers WHERE task_id = $1 AND kind = 'refund'
 """
 
-_CREDITS = "kind IN ('grant', 'credit', 'debit', 'refund')"
+_CREDITS = "kind IN ('grant', 'credit', 'debit', 'refund', 'expiration')"
 
 # Gives a page of a team's credits, newest first, after a (created_ms, id).
 PAGE = f"""
@@ -61,7 +60,8 @@ MOVED = """
 SELECT coalesce(sum(gain) FILTER (WHERE created_ms < $3), 0)::bigint AS within,
     coalesce(sum(gain), 0)::bigint AS since
 FROM (
-    SELECT created_ms, CASE WHEN kind IN ('capture', 'debit') THEN -amount ELSE amount END AS gain
+    SELECT created_ms,
+        CASE WHEN kind IN ('capture', 'debit', 'expiration') THEN -amount ELSE amount END AS gain
     FROM transfers
     WHERE team_id = $1 AND created_ms >= $2 AND kind NOT IN ('hold', 'release')
 ) moving
@@ -94,16 +94,31 @@ class CreditStore(TeamStore):
         amount: MicroCredits,
         reference: str | None,
         ask: Ask = COMMAND_LINE,
+        *,
+        expires_ms: int | None = None,
     ) -> Transfer:
-        """Add credits; every call is one transfer, also when Postgres restarts under it.
+        """Add credits, for good or until ``expires_ms``.
+
+        Every call is one transfer, also when Postgres restarts under it.
 
         A repetition under the same Idempotency-Key gives the first one's transfer. Raises
         NotFound for an unknown team, InvalidRequest for an amount that is not positive or would
-        not fit.
+        not fit, and for a time that is over.
         """
         if amount <= 0:
             raise InvalidRequest(Problem("credits", "A grant must be more than 0 credits."))
-        return await self._move(self._new(TransferKind.GRANT, team_id, amount, reference), ask)
+        new = self._new(TransferKind.GRANT, team_id, amount, reference)
+        if expires_ms is not None and expires_ms <= new.created_ms:
+            message = "expires_at is not in the future."
+            raise InvalidRequest(Problem("expires_at", message, legal="a time to come, or null"))
+        return await self._move(replace(new, expires_ms=expires_ms), ask)
+
+    async def expire(self) -> int:
+        """Take away what is left of grants that have expired; gives of how many.
+
+        None of it can be spent from the moment on at which it expires: this only books it.
+        """
+        return await expire_all(self._db, self._clock.now_ms())
 
     async def adjust(
         self, team_id: str, change: MicroCredits, reference: str, ask: Ask = COMMAND_LINE
@@ -138,7 +153,7 @@ class CreditStore(TeamStore):
         return await self._move(new, ask, charge, whole=amount is None)
 
     async def credit_page(self, team_id: str, limit: int, cursor: str | None) -> Page[Transfer]:
-        """Give a page of a team's grants, adjustments and refunds, newest first.
+        """Give a page of a team's grants, adjustments, refunds and expirations, newest first.
 
         Raises NotFound, and InvalidRequest for a cursor that is none of ours.
         """
@@ -191,6 +206,9 @@ class CreditStore(TeamStore):
                 if charge is not None:
                     left = await _refundable(change, charge)
                     moving = _within(new, left, whole=whole)
+                if new.kind is TransferKind.DEBIT:
+                    # Only what is still valid can be taken.
+                    await expire_team(change.connection, new.team_id, new.created_ms)
                 await _write(change, moving)
             return moving
 
@@ -215,13 +233,15 @@ class CreditStore(TeamStore):
 
 async def _write(change: Change, moving: Transfer) -> None:
     row = (moving.id, moving.kind, moving.team_id, moving.gain, moving.task_id, moving.reference)
-    if not await change.connection.fetch(MOVE, *row, moving.created_ms):
+    times = (moving.created_ms, moving.expires_ms)
+    if not await change.connection.fetch(MOVE, *row, *times):
         raise NotFound(f"There is no team {moving.team_id[:80]!r}.")
     facts = {
         "transfer": str(moving.id),
         "credits": format_micro(moving.gain),
         "reference": moving.reference,
         "task": moving.task_id,
+        "expires_ms": moving.expires_ms,
     }
     await change.record(f"credits.{moving.kind.value}", moving.team_id, after=facts)
     await change.made(str(moving.id))
@@ -277,4 +297,5 @@ def transfer_of(row: Any) -> Transfer:
         hold_id=None if row["hold_id"] is None else UUID(int=row["hold_id"].int),
         returned=row["returned"],
         reference=row["reference"],
+        expires_ms=row["expires_ms"],
     )

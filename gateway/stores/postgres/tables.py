@@ -50,17 +50,6 @@ teams = Table(
     Index("teams_newest", text("created_ms DESC"), text("id DESC")),
 )
 
-team_counts = Table(
-    "team_counts",
-    metadata,
-    Column("team_id", Word, ForeignKey("teams.id", ondelete="CASCADE"), primary_key=True),
-    Column("month", Integer, nullable=False, server_default="0"),
-    Column("month_spent", BigInteger, nullable=False, server_default="0"),
-    Column("alerted", Integer, nullable=False, server_default="0"),
-    Column("alerted_of", BigInteger),
-    Column("low_of", BigInteger),
-)
-
 accounts = Table(
     "accounts",
     metadata,
@@ -106,17 +95,6 @@ api_keys = Table(
     UniqueConstraint("hash", name="api_keys_hash_key"),
     Index("api_keys_team", "team_id", "created_ms"),
     Index("api_keys_newest", text("created_ms DESC"), text("id DESC")),
-)
-
-key_counts = Table(
-    "key_counts",
-    metadata,
-    Column("key_id", Word, ForeignKey("api_keys.id", ondelete="CASCADE"), primary_key=True),
-    *(
-        Column(name, BigInteger, nullable=False, server_default="0")
-        for name in ("running", "held", "spent", "month_spent")
-    ),
-    Column("month", Integer, nullable=False, server_default="0"),
 )
 
 audit = Table(
@@ -181,6 +159,7 @@ transfers = Table(
     Column("task_id", Word),
     Column("reference", Text),
     Column("created_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger),
     Index(
         "transfers_one_resolution_per_hold",
         "hold_id",
@@ -200,7 +179,7 @@ transfers = Table(
         "team_id",
         text("created_ms DESC"),
         text("id DESC"),
-        postgresql_where=text("kind IN ('grant', 'credit', 'debit', 'refund')"),
+        postgresql_where=text("kind IN ('grant', 'credit', 'debit', 'refund', 'expiration')"),
     ),
 )
 

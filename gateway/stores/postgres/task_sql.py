@@ -33,6 +33,15 @@ def _write_attempts(parameter: str, winners: str) -> str:
     """
 
 
+def _expired(team: str, at: str) -> str:
+    """Give what of a team's grants has expired; a look for any spares nearly all the call."""
+    return f"""CASE WHEN EXISTS (
+            SELECT FROM expiring_grants
+            WHERE team_id = {team} AND remaining > 0 AND expires_ms <= {at}
+        ) THEN coalesce((SELECT sum(amount) FROM expired_grants({team}, {at})), 0)::bigint
+        ELSE 0 END"""
+
+
 _CAPS = "concurrent_tasks, credit_cap, monthly_credit_cap"
 
 # Holds credits and inserts tasks for all teams whose whole sum fits, within their budgets too, and
@@ -65,11 +74,12 @@ WITH item AS MATERIALIZED (
 ), fresh AS MATERIALIZED (
     SELECT * FROM item WHERE NOT taken AND first_id IS NULL
 ), need AS MATERIALIZED (
-    SELECT team_id, sum(hold) AS amount, max(month_of(created_ms)) AS month FROM fresh
-    GROUP BY team_id
+    SELECT team_id, sum(hold) AS amount, max(month_of(created_ms)) AS month,
+        max(created_ms) AS at_ms FROM fresh GROUP BY team_id
 ), locked AS MATERIALIZED (
-    SELECT a.*, n.amount, n.month FROM (SELECT * FROM need ORDER BY team_id) n
-    CROSS JOIN LATERAL (
+    SELECT a.team_id, a.held, n.amount, n.month,
+        a.available - {_expired("a.team_id", "n.at_ms")} AS available
+    FROM (SELECT * FROM need ORDER BY team_id) n CROSS JOIN LATERAL (
         SELECT team_id, balance - held AS available, held FROM accounts
         WHERE team_id = n.team_id FOR UPDATE
     ) a
@@ -99,7 +109,7 @@ WITH item AS MATERIALIZED (
         FROM key_counts WHERE key_id = n.limits_id FOR UPDATE
     ) c
 ), able AS MATERIALIZED (
-    SELECT team_id FROM locked WHERE $18::boolean OR NOT EXISTS (
+    SELECT team_id FROM locked WHERE available >= amount AND ($18::boolean OR NOT EXISTS (
         SELECT FROM metered m WHERE m.team_id = locked.team_id AND (
             m.running + m.tasks > m.concurrent_tasks
             OR m.spent + m.held + m.amount > m.credit_cap
@@ -108,11 +118,11 @@ WITH item AS MATERIALIZED (
     ) AND NOT EXISTS (
         SELECT FROM budgeted b
         WHERE b.team_id = locked.team_id AND b.used + b.amount > b.monthly_budget
-    )
+    ))
 ), moved AS (
     UPDATE accounts a SET held = a.held + need.amount::bigint
     FROM need JOIN able ON able.team_id = need.team_id
-    WHERE a.team_id = need.team_id AND a.balance - a.held >= need.amount
+    WHERE a.team_id = need.team_id
     RETURNING a.team_id
 ), fitting AS MATERIALIZED (
     SELECT fresh.* FROM fresh JOIN moved ON moved.team_id = fresh.team_id
@@ -146,9 +156,12 @@ LEFT JOIN metered m ON m.limits_id = item.limits_id
 """
 
 # Gives what teams have available and keeps their accounts from moving until the commit.
-LOCK_AVAILABLE = """
-SELECT team_id, balance - held AS available FROM accounts
-WHERE team_id = ANY($1::text[]) ORDER BY team_id FOR UPDATE
+LOCK_AVAILABLE = f"""
+SELECT a.team_id, a.available - {_expired("a.team_id", "$2")} AS available
+FROM (
+    SELECT team_id, balance - held AS available FROM accounts
+    WHERE team_id = ANY($1::text[]) ORDER BY team_id FOR UPDATE
+) a
 """
 
 # Gives the budgets of such teams that have one, and what is used of them in the month of a time.

@@ -84,6 +84,22 @@ RULES = {
         FROM usage u LEFT JOIN transfers r ON r.task_id = u.task_id AND r.kind = 'capture'
         WHERE u.charged <> coalesce(r.amount, 0)
     """,
+    "grants_expire_within_their_amount": """
+        SELECT g.id::text AS subject, format('%s of a grant of %s are left, %s have expired',
+            x.remaining, g.amount, coalesce(e.amount, 0)) AS detail
+        FROM transfers g LEFT JOIN expiring_grants x ON x.transfer_id = g.id
+        LEFT JOIN (SELECT reference, sum(amount) AS amount FROM transfers
+            WHERE kind = 'expiration' GROUP BY reference) e ON e.reference = 'grant ' || g.id
+        WHERE (g.expires_ms IS NOT NULL) <> (x.transfer_id IS NOT NULL)
+            OR x.remaining + coalesce(e.amount, 0) > g.amount
+    """,
+    "expiring_credits_are_there": """
+        SELECT a.team_id AS subject, format('%s can expire of a balance of %s', x.amount, a.balance)
+            AS detail
+        FROM accounts a JOIN (SELECT team_id, sum(remaining) AS amount FROM expiring_grants
+            GROUP BY team_id) x ON x.team_id = a.team_id
+        WHERE x.amount > a.balance
+    """,
     "keys_count_their_tasks": """
         SELECT c.key_id AS subject, format('counts %s running, %s held, %s and %s spent; its '
             'tasks say %s, %s, %s, %s', c.running, c.held, c.spent, c.month_spent,

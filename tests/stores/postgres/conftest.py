@@ -24,7 +24,8 @@ EMPTY = """
 SET session_replication_role = replica;
 DELETE FROM callback_tries; DELETE FROM callbacks; DELETE FROM attempts; DELETE FROM usage;
 DELETE FROM usage_days;
-DELETE FROM tasks; DELETE FROM transfers; DELETE FROM accounts; DELETE FROM webhook_secrets;
+DELETE FROM tasks; DELETE FROM expiring_grants; DELETE FROM transfers; DELETE FROM accounts;
+DELETE FROM webhook_secrets;
 DELETE FROM key_counts; DELETE FROM api_keys; DELETE FROM team_counts; DELETE FROM teams;
 DELETE FROM meta; DELETE FROM assets;
 DELETE FROM gone_receivers; DELETE FROM idempotency_keys; DELETE FROM sdk_calls;

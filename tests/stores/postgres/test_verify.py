@@ -18,9 +18,10 @@ WHERE kind IN ('capture', 'release')
 
 
 @pytest.fixture
-async def books(tasks, team, keys, database):
-    """A completed, a failed and a running task of 2 credits each, and a key of another."""
+async def books(tasks, team, keys, ledger, database):
+    """A completed, a failed, a running task of 2 credits each; another key, a grant that ends."""
     await keys.create(team.id)
+    await ledger.grant(team.id, CREDIT, None, expires_ms=START_MS + DAY_MS)
     done, broken, running = [
         await accepted(tasks, team.id, hold=2 * CREDIT, n=2, task_id=name)
         for name in ("done", "failed", "running")
@@ -59,7 +60,7 @@ def release_again(task_id: str) -> str:
 async def test_sound_books_have_no_violations(ledger, books):
     report = await ledger.verify()
     assert report.is_sound
-    assert (report.transfers, report.teams, report.tasks, report.violations) == (6, 1, 3, ())
+    assert (report.transfers, report.teams, report.tasks, report.violations) == (7, 1, 3, ())
 
 
 async def test_an_empty_database_is_sound(ledger):
@@ -142,6 +143,11 @@ async def test_an_empty_database_is_sound(ledger):
             {"days_are_the_usage", "teams_count_their_months"},
         ),
         ("DELETE FROM usage_days", {"days_are_the_usage", "teams_count_their_months"}),
+        (
+            "UPDATE expiring_grants SET remaining = 20000000",
+            {"grants_expire_within_their_amount", "expiring_credits_are_there"},
+        ),
+        ("DELETE FROM expiring_grants", {"grants_expire_within_their_amount"}),
         ("UPDATE team_counts SET month_spent = 1", {"teams_count_their_months"}),
         ("UPDATE key_counts SET running = running + 1", {"keys_count_their_tasks"}),
         ("UPDATE key_counts SET month_spent = 1", {"keys_count_their_tasks"}),
@@ -158,7 +164,7 @@ async def test_a_violation_names_what_it_is_about_and_how(database, ledger, team
     await corrupt(database, "UPDATE accounts SET balance = balance + 5")
     (violation,) = (await ledger.verify()).violations
     assert violation.subject == team.id
-    assert violation.detail == "balance 9000005, held 2000000; transfers say 9000000, 2000000"
+    assert violation.detail == "balance 10000005, held 2000000; transfers say 10000000, 2000000"
 
 
 async def test_every_violation_is_listed(database, ledger, books):
