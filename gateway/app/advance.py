@@ -117,7 +117,7 @@ class Advance:
         if visit.request is None:
             visit.request = await self.tools.tasks.request_of(visit.task.id)
         route = rank(
-            visit.request,
+            visit.wanted(visit.request),
             self.tools.catalog(),
             await self.tools.outlook.look(),
             self.tools.clock.now_ms(),

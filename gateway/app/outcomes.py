@@ -50,7 +50,7 @@ async def delivered(tools: Tools, task: Task, attempt: Attempt, answer: Delivere
         raise UpstreamError(message, blame=Blame.PROVIDER, code="no_images")
     images = await tools.results.keep(task, attempt, answer.images)
     reached(CrashPoint.RESULT_KEPT)
-    cost = attempt.planned_cost // task.n * len(images)
+    cost = attempt.planned_cost // task.missing * len(images)
     now_ms = tools.clock.now_ms()
     took = Outcome(now_ms, max(1, now_ms - attempt.started_ms))
     tools.tracks.note(attempt.upstream, task.model, took)

@@ -279,6 +279,7 @@ class Submit:
             user_group=principal.user_group,
             ignored=plan.ignored,
             echo=draft.echo,
+            top_up=self.catalog().routing.tops_up(plan.model.id),
         )
 
 

@@ -124,7 +124,7 @@ def _new_attempt(tools: Tools, task: Task, candidate: Candidate) -> Attempt:
 async def _send(tools: Tools, visit: Visit, request: GenerationRequest, attempt: Attempt) -> Event:
     """Submit once and say what happened. Never raises UpstreamError."""
     adapter = tools.adapters().get(attempt.upstream)
-    job = job_for(request, tools.catalog(), attempt.upstream, attempt.id)
+    job = job_for(visit.wanted(request), tools.catalog(), attempt.upstream, attempt.id)
     try:
         if adapter is None or job is None:
             message = f"Upstream {attempt.upstream!r} is not configured any more."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.app.outlook import Outlook
 from gateway.app.ports import (
@@ -55,6 +55,10 @@ class Visit:
     route: Route | None = None
     busy: dict[str, int] | None = None
     due_ms: int | None = None
+
+    def wanted(self, request: GenerationRequest) -> GenerationRequest:
+        """Give the request for what is still to be made."""
+        return replace(request, n=self.task.missing) if self.task.kept else request
 
     def facts(self, now_ms: int) -> Facts:
         """Give the facts for the next decision."""

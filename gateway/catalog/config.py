@@ -30,7 +30,7 @@ from gateway.domain.price_table import PriceTable
 from gateway.domain.strategy import RoutingPolicy, Strategy
 
 CREDITS_PER_USD = Decimal("68.1818")  # 1.5 credits = $0.022 (seed 000)
-PRICING = ("price_credits", "edit_surcharge_credits", "changes", "strategy")
+PRICING = ("price_credits", "edit_surcharge_credits", "changes", "strategy", "top_up")
 NEAR_TIE_MAX = 100
 _UPSTREAM_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
@@ -45,6 +45,7 @@ class _Draft:
     offers: dict[str, list[Offer]] = field(default_factory=dict)
     prices: dict[str, PriceTable] = field(default_factory=dict)
     strategies: dict[str, Strategy] = field(default_factory=dict)
+    top_ups: dict[str, bool] = field(default_factory=dict)
     rates: Rates = field(default_factory=dict)
     own_aliases: dict[str, tuple[str, str]] = field(default_factory=dict)
 
@@ -71,7 +72,7 @@ def read_config(
         offers={model_id: tuple(offers) for model_id, offers in draft.offers.items()},
         prices=draft.prices,
         credits_per_usd=per_usd,
-        routing=replace(routing, models=draft.strategies),
+        routing=replace(routing, models=draft.strategies, top_ups=draft.top_ups),
     )
 
 
@@ -83,8 +84,9 @@ def _routing(top: Table) -> RoutingPolicy:
     band = table.decimal("near_tie_percent") or Decimal(0)
     if band > NEAR_TIE_MAX:
         table.note("near_tie_percent", f"must be at most {NEAR_TIE_MAX}")
+    top_up = table.flag("top_up") or False
     table.finish()
-    return RoutingPolicy(strategy, band)
+    return RoutingPolicy(strategy, band, top_up=top_up)
 
 
 def _strategy(table: Table) -> Strategy | None:
@@ -118,6 +120,9 @@ def _model(table: Table, name: str, draft: _Draft) -> None:
     strategy = _strategy(table)
     if strategy is not None:
         draft.strategies[name] = strategy
+    top_up = table.flag("top_up")
+    if top_up is not None:
+        draft.top_ups[name] = top_up
     for alias in table.words("aliases") or ():
         _own_alias(table, name, alias, draft)
     known = name in draft.models

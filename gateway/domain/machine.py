@@ -146,6 +146,9 @@ def _choose(task: Task, facts: Facts, candidates: tuple[Candidate, ...]) -> Step
         fresh = next((c for c in candidates if c.upstream not in tried), None)
         if fresh is not None:
             return Submit(fresh)
+    if task.kept:
+        # What was delivered is not kept waiting for the rest.
+        return Record(GaveUp(_last_error(task), facts.now_ms))
     if facts.retry_at_ms is not None and len(task.attempts) < ATTEMPTS_MAX:
         return Sleep(facts.retry_at_ms)
     again = _second_round(task, candidates)
@@ -223,7 +226,7 @@ def apply(task: Task, event: Event) -> Task:  # noqa: C901, PLR0912 - one branch
         case CancelConfirmed():
             return _cancelled(task, event.at_ms)
         case GaveUp():
-            return replace(task, ending=Ending(TaskStatus.FAILED, error=event.error))
+            return _ended(task, Ending(TaskStatus.FAILED, error=event.error))
         case Postponed():
             return replace(task, not_before_ms=event.until_ms)
         case Settled():
@@ -255,8 +258,18 @@ def _delivered(task: Task, event: AttemptDelivered) -> Task:
         exposure=0,
         delivered=len(event.images),
     )
-    ending = Ending(TaskStatus.COMPLETED, images=event.images)
-    return replace(replace_last(task, last), status=TaskStatus.PROCESSING, ending=ending)
+    images = (*task.kept, *event.images)
+    moved = replace(replace_last(task, last), status=TaskStatus.PROCESSING)
+    if task.top_up and len(images) < task.n:
+        return replace(moved, kept=images)
+    return replace(moved, ending=Ending(TaskStatus.COMPLETED, images=images))
+
+
+def _ended(task: Task, ending: Ending) -> Task:
+    """End a task; pictures that were delivered before are paid for, and no failure takes them."""
+    if task.kept:
+        ending = Ending(TaskStatus.COMPLETED, images=task.kept)
+    return replace(task, ending=ending)
 
 
 def _failed(task: Task, event: AttemptFailed) -> Task:
@@ -277,7 +290,7 @@ def _failed(task: Task, event: AttemptFailed) -> Task:
     if event.blame.fails_over:
         return moved
     error = TaskError(event.code, event.message, event.blame)
-    return replace(moved, ending=Ending(TaskStatus.FAILED, error=error))
+    return _ended(moved, Ending(TaskStatus.FAILED, error=error))
 
 
 def _outcome_of(last: Attempt, event: AttemptFailed) -> Outcome:
@@ -306,7 +319,7 @@ def _lost(task: Task, event: AttemptLost) -> Task:
         exposure=last.planned_cost,
     )
     error = TaskError(event.code, event.message, Blame.PROVIDER)
-    return replace(replace_last(task, closed), ending=Ending(TaskStatus.FAILED, error=error))
+    return _ended(replace_last(task, closed), Ending(TaskStatus.FAILED, error=error))
 
 
 def _cancelled(task: Task, at_ms: int) -> Task:
@@ -314,7 +327,7 @@ def _cancelled(task: Task, at_ms: int) -> Task:
     if last is not None and last.is_live:
         task = replace_last(task, replace(last, outcome=Outcome.CANCELLED, finished_ms=at_ms))
     error = TaskError("request_cancelled", "The task was cancelled.", Blame.CALLER)
-    return replace(task, ending=Ending(TaskStatus.CANCELLED, error=error))
+    return _ended(task, Ending(TaskStatus.CANCELLED, error=error))
 
 
 def _settled(task: Task, event: Settled) -> Task:

@@ -149,7 +149,8 @@ class Task:
     ``fence`` counts the durable writes; a write with another fence than the stored one is
     refused. ``echo`` is what the creating dialect needs to render the task again.
     ``requested_model`` is the name the caller used. ``cancel_requested`` is a wish not answered
-    yet; ``cancel_asked`` says that a vendor was asked once, whatever it answered.
+    yet; ``cancel_asked`` says that a vendor was asked once, whatever it answered. ``kept`` are
+    the pictures of a partial delivery that others shall complete, where ``top_up`` asks for it.
     """
 
     id: str
@@ -180,6 +181,13 @@ class Task:
     ignored: tuple[str, ...] = ()
     route: tuple[str, ...] = ()
     echo: dict[str, Any] = field(default_factory=dict)
+    top_up: bool = False
+    kept: tuple[Image, ...] = ()
+
+    @property
+    def missing(self) -> int:
+        """How many pictures are still to be made: all, or those a partial delivery left."""
+        return self.n - len(self.kept)
 
     @property
     def last(self) -> Attempt | None:

@@ -163,6 +163,7 @@ def test_every_task_ends_and_is_settled_exactly_once(data: st.DataObject) -> Non
         hold=6_000_000,
         created_ms=0,
         deadline_ms=DEADLINE,
+        top_up=data.draw(st.booleans()),
     )
     cancel_at = data.draw(st.none() | st.integers(0, 20))
     for number in range(VISITS_MAX):
@@ -177,6 +178,8 @@ def test_every_task_ends_and_is_settled_exactly_once(data: st.DataObject) -> Non
 
     assert world.settled == 1
     assert 0 <= task.charged <= task.hold
+    delivered = sum(attempt.delivered for attempt in task.attempts)
+    assert task.charged == min(task.hold, task.unit_price * delivered)
     assert len({attempt.upstream for attempt in task.attempts}) <= UPSTREAMS_MAX
     assert len(task.attempts) <= ATTEMPTS_MAX
     unknown = [a for a in task.attempts if a.outcome is Outcome.UNKNOWN]
