@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
-import random
 from decimal import Decimal
 
 import pytest
@@ -11,6 +9,7 @@ import pytest
 from gateway.stores.valkey import keys
 from gateway.stores.valkey.budgets import POLL_GONE_MS, POLL_WAIT_MS, UpstreamLimits, ValkeyBudgets
 from gateway.stores.valkey.connection import Valkey
+from tests.stores.valkey.crowd import crowd
 
 UP = "dashscope-beijing"
 
@@ -80,39 +79,14 @@ async def test_nobody_is_sent_away_for_longer_than_two_minutes(budgets, now):
 
 
 async def test_a_crowd_is_served_in_order_at_the_full_rate_and_never_above_it(budgets, now):
-    """3,000 tasks want polls: each asks when told to, and again when it was polled."""
-    chance = random.Random(3)
-    likely = {f"t{no}": now.ms + chance.randrange(60_000) for no in range(3_000)}
-    due = [(now.ms + chance.randrange(1_000), name) for name in likely]
-    heapq.heapify(due)
-    asked, granted = 0, list[int]()
-    first_poll: dict[str, int] = {}
-    end_ms = now.ms + 90_000
-    while due[0][0] < end_ms:
-        at_ms, name = heapq.heappop(due)
-        now.ms = max(now.ms, at_ms)
-        asked += 1
-        wait_ms = await budgets.take_poll(UP, name, max(now.ms, likely[name]))
-        if wait_ms == 0:
-            granted.append(now.ms)
-            first_poll.setdefault(name, now.ms)
-            if now.ms >= likely[name]:
-                heapq.heappush(due, (end_ms, name))  # it was done
-                continue
-            wait_ms = 5_000
-        heapq.heappush(due, (now.ms + wait_ms, name))
-
-    assert most_in_a_second(granted) <= 20
-    assert len(granted) >= 0.9 * 20 * 90 / 1.05, "queries were left unused"
-    assert asked <= 4 * len(likely), "waiting in line costs too many visits"
-    served = sorted(likely, key=likely.__getitem__)
+    run = await crowd(budgets, UP, now, tasks=3_000, spread_ms=60_000, seconds=90)
+    assert run.most_in_a_second <= 20
+    assert len(run.granted_ms) >= 0.9 * 20 * 90 / 1.05, "queries were left unused"
+    assert run.asked <= 4 * 3_000, "waiting in line costs too many visits"
+    served = sorted(run.likely_ms, key=run.likely_ms.__getitem__)
     early, late = served[:500], served[-500:]
-    assert sum(name in first_poll for name in early) >= 450
-    assert sum(name in first_poll for name in late) <= sum(name in first_poll for name in early)
-
-
-def most_in_a_second(granted_ms: list[int]) -> int:
-    return max(sum(start <= at < start + 1_000 for at in granted_ms) for start in granted_ms)
+    assert sum(name in run.first_ms for name in early) >= 450
+    assert sum(name in run.first_ms for name in late) <= sum(n in run.first_ms for n in early)
 
 
 async def test_without_valkey_a_process_keeps_to_the_rate_itself(own_valkey):
