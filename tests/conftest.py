@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from gateway.embedded import EmbeddedPostgres, EmbeddedValkey
 from tests.support.engines import (
@@ -26,6 +27,11 @@ from tests.support.engines import (
 from tests.support.network import refuse_outside_network
 
 TEMPLATE = "migrated_template"
+
+
+# How long an example takes says nothing on a busy machine.
+settings.register_profile("gateway", deadline=None)
+settings.load_profile("gateway")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from gateway.domain.conditions import Conditions
 from gateway.domain.health import WHOLE_UPSTREAM, Circuit, Plane, Signal, SignalKind, observe
@@ -176,4 +177,9 @@ class Router(RuleBasedStateMachine):
 
 
 TestRouter = Router.TestCase
-TestRouter.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+TestRouter.settings = settings(max_examples=25, stateful_step_count=30)
+
+
+@pytest.mark.soak
+def test_a_much_longer_life() -> None:
+    run_state_machine_as_test(Router, settings=settings(max_examples=2_000, stateful_step_count=40))
