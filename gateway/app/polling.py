@@ -25,7 +25,7 @@ from gateway.domain.steps import (
     PollMissed,
 )
 from gateway.domain.task import Attempt, Task
-from gateway.domain.upstream import Cancelled, Delivered, Running
+from gateway.domain.upstream import Cancelled, Delivered, PollAnswer, Running
 
 log = structlog.get_logger(__name__)
 
@@ -37,18 +37,13 @@ async def poll(tools: Tools, visit: Visit, attempt: Attempt) -> None:
     expected_ms = await _expected_ms(tools, visit.task, attempt)
     now_ms = tools.clock.now_ms()
     likely_ms = max(now_ms, attempt.started_ms + (expected_ms or 0))
-    wait_ms = await tools.budgets.take_poll(attempt.upstream, visit.task.id, likely_ms)
-    if wait_ms:
-        visit.due_ms = min(now_ms + wait_ms, max(visit.task.deadline_ms, now_ms + 1))
-        return
-    adapter = tools.adapters().get(attempt.upstream)
     try:
-        if adapter is None or attempt.upstream_task_id is None:
-            message = f"Upstream {attempt.upstream!r} is not configured any more."
-            raise UpstreamError(message, blame=Blame.PROVIDER, sent=Sent.NO)
-        answer = await adapter.poll(attempt.upstream_task_id)
+        answer = await _answer(tools, visit.task, attempt, likely_ms)
         reached(CrashPoint.POLL_ANSWERED)
         match answer:
+            case int():
+                visit.due_ms = min(now_ms + answer, max(visit.task.deadline_ms, now_ms + 1))
+                return
             case Running():
                 visit.task = apply(visit.task, AttemptProgressed(now_ms, answer.progress))
                 visit.due_ms = now_ms + poll_delay_ms(
@@ -73,6 +68,20 @@ async def poll(tools: Tools, visit: Visit, attempt: Attempt) -> None:
     await tools.budgets.finish(attempt.upstream, attempt.id)
     await fold(tools, visit, event)
     visit.route = None
+
+
+async def _answer(tools: Tools, task: Task, attempt: Attempt, likely_ms: int) -> PollAnswer | int:
+    """Give how the job stands, or the milliseconds until its turn. Raises UpstreamError."""
+    adapter = tools.adapters().get(attempt.upstream)
+    if adapter is None or attempt.upstream_task_id is None:
+        message = f"Upstream {attempt.upstream!r} is not configured any more."
+        raise UpstreamError(message, blame=Blame.PROVIDER, sent=Sent.NO)
+    if adapter.polls_max > 1:
+        return await tools.batches.poll(
+            attempt.upstream, adapter, attempt.upstream_task_id, likely_ms
+        )
+    wait_ms = await tools.budgets.take_poll(attempt.upstream, task.id, likely_ms)
+    return wait_ms or await adapter.poll(attempt.upstream_task_id)
 
 
 async def _expected_ms(tools: Tools, task: Task, attempt: Attempt) -> int | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from gateway.app.outlook import Outlook
+from gateway.app.poll_batches import PollBatches
 from gateway.app.ports import (
     Budgets,
     Clock,
@@ -39,6 +40,7 @@ class Tools:
     tracks: Tracks
     spending: Spending
     retries: RetryBudget
+    batches: PollBatches
     outlook: Outlook
     results: ResultKeeper
     clock: Clock

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from gateway.domain.errors import UpstreamError
+from gateway.domain.upstream import PollAnswer
 from gateway.upstreams._http import UpstreamHttp
 
 
@@ -27,6 +30,27 @@ class Base:
     def __init__(self, http: UpstreamHttp) -> None:
         """Take the calls to the upstream."""
         self.http = http
+
+    @property
+    def polls_max(self) -> int:
+        """How many jobs one query may ask about."""
+        return 1
+
+    async def poll(self, upstream_task_id: str) -> PollAnswer:
+        """Ask how a job stands."""
+        raise NotImplementedError
+
+    async def poll_many(
+        self, upstream_task_ids: Sequence[str]
+    ) -> Mapping[str, PollAnswer | UpstreamError]:
+        """Ask about one after the other: this vendor has no call for many."""
+        found: dict[str, PollAnswer | UpstreamError] = {}
+        for task_id in upstream_task_ids:
+            try:
+                found[task_id] = await self.poll(task_id)
+            except UpstreamError as error:
+                found[task_id] = error
+        return found
 
     async def cancel(self, upstream_task_id: str) -> bool:
         """Cancel nothing: this vendor has no call for it."""

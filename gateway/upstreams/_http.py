@@ -156,14 +156,15 @@ class UpstreamHttp:
         path: str,
         errors: ErrorTable,
         *,
+        body: Mapping[str, Any] | None = None,
         allow: Container[int] = (),
     ) -> Answer:
-        """Ask about an existing task. Statuses in ``allow`` are answers, not errors.
+        """Ask about existing tasks. Statuses in ``allow`` are answers, not errors.
 
         A 404 is raised with code ``task_unknown``. Every UpstreamError has ``sent=NO``: the
         query failed, which says nothing about the task.
         """
-        request = self._request(method, path, None, {}, QUERY_TIMEOUT_S)
+        request = self._request(method, path, body, {}, QUERY_TIMEOUT_S)
         try:
             raw = await self._send(request, QUERY_TIMEOUT_S, BODY_BYTES_MAX)
         except UpstreamError as error:

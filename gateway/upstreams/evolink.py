@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from gateway.domain.errors import Sent
+from collections.abc import Mapping, Sequence
+
+from gateway.domain.errors import Sent, UpstreamError
 from gateway.domain.model import Feature
 from gateway.domain.upstream import Accepted, Cancelled, Delivered, Job, PollAnswer, Running
 from gateway.upstreams._adapter import Base, Facts
@@ -33,6 +35,7 @@ from gateway.upstreams._wire import (
 )
 
 FACTS = Facts(idempotent=True)
+NO_BATCH = (404, 405)
 
 ERRORS = ErrorTable(
     # The vendor may hold a task under this key: its body or its outcome differs (§7).
@@ -117,7 +120,33 @@ class Adapter(Base):
     async def poll(self, upstream_task_id: str) -> PollAnswer:
         """Query the task."""
         answer = await self.http.query("GET", f"/tasks/{segment(upstream_task_id)}", ERRORS)
-        body = answer.body
+        return self._state(answer.body)
+
+    @property
+    def polls_max(self) -> int:
+        """The vendor answers about fifty tasks at once (§1)."""
+        return 50
+
+    async def poll_many(
+        self, upstream_task_ids: Sequence[str]
+    ) -> Mapping[str, PollAnswer | UpstreamError]:
+        """Query up to fifty tasks; those the answer lacks are left out.
+
+        Where the call itself is unknown (a relay that imitates the vendor), all are left out.
+        """
+        wanted = {"task_ids": list(upstream_task_ids)}
+        answer = await self.http.query("POST", "/tasks/batch", ERRORS, body=wanted, allow=NO_BATCH)
+        found: dict[str, PollAnswer | UpstreamError] = {}
+        for task in objects(answer.body.get("data")):
+            if (task_id := text(task.get("id"))) in upstream_task_ids:
+                try:
+                    found[task_id] = self._state(task)
+                except UpstreamError as error:
+                    found[task_id] = error
+        return found
+
+    def _state(self, body: Json) -> PollAnswer:
+        """Read a task. Raises UpstreamError for one that failed."""
         match text(body.get("status")).lower():
             case "completed":
                 return self._delivered(body)

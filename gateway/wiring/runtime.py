@@ -16,6 +16,7 @@ from gateway.app.core import Core
 from gateway.app.dialect import View
 from gateway.app.outlook import Outlook
 from gateway.app.pictures import Pictures
+from gateway.app.poll_batches import PollBatches
 from gateway.app.ports import AssetStore
 from gateway.app.query import Query
 from gateway.app.readings import Readings
@@ -235,6 +236,7 @@ def _advance(parts: _Parts, dispatcher: Dispatcher) -> Advance:
         tracks=parts.tracks,
         spending=parts.spending,
         retries=RetryBudget(),
+        batches=PollBatches(parts.budgets),
         outlook=parts.outlook(),
         results=ResultKeeper(
             assets=parts.assets,

@@ -21,6 +21,7 @@ import structlog
 
 from gateway.app.advance import Advance
 from gateway.app.outlook import Outlook
+from gateway.app.poll_batches import PollBatches
 from gateway.app.ports import Lease, Settlement
 from gateway.app.results import ResultKeeper
 from gateway.app.retries import RetryBudget
@@ -184,6 +185,7 @@ class Vendor:
     asked_ms: list[int] = field(default_factory=list)
     taken_ms: list[int] = field(default_factory=list)
     _jobs: dict[str, tuple[int, bool, int]] = field(default_factory=dict)
+    polls_max: int = 1
 
     async def submit(self, job: Job) -> SubmitAnswer:
         now_ms = self.clock.now_ms()
@@ -275,6 +277,7 @@ class World:
             tracks=tracks,
             spending=spending,
             retries=RetryBudget(),
+            batches=PollBatches(budgets),
             outlook=Outlook(self.health, budgets, NothingDrained(), tracks, spending),
             results=ResultKeeper(cast("Any", None), cast("Any", None), self.clock, False, 0),
             clock=self.clock,

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.domain.errors import Blame, Sent
+from gateway.domain.errors import Blame, Sent, UpstreamError
 from gateway.domain.upstream import Accepted, Cancelled, Delivered, Running, UpstreamImage
 from tests.upstreams.support import (
     ATTEMPT_ID,
@@ -316,3 +316,32 @@ async def test_a_poll_of_an_unknown_task_says_so() -> None:
     error = await poll_error("evolink", says({"error": {"code": "task_not_found"}}, 404))
     assert (error.sent, error.code) == (Sent.NO, "task_unknown")
     assert await poll("evolink", says({"status": "pending"})) == Running(queued=True)
+
+
+async def test_many_tasks_are_asked_about_in_one_query() -> None:
+    done = {"id": "t1", "status": "completed", "results": ["https://x/0.png"], "created": NOW_S}
+    failed = {"id": "t2", "status": "failed", "error": {"code": "service_error", "message": "No."}}
+    stranger = {"id": "t9", "status": "pending"}
+    vendor = Vendor([says({"data": [done, failed, {"id": "t3", "status": "pending"}, stranger]})])
+    found = await adapter_at(vendor, "evolink").poll_many(["t1", "t2", "t3", "t4"])
+    assert str(vendor.last.url) == "https://api.evolink.ai/v1/tasks/batch"
+    assert (vendor.last.method, vendor.body) == ("POST", {"task_ids": ["t1", "t2", "t3", "t4"]})
+    assert found["t1"] == Delivered((UpstreamImage("https://x/0.png", expires_at=NOW_S + DAY),))
+    error = found["t2"]
+    assert isinstance(error, UpstreamError)
+    assert (error.blame, error.sent, error.code) == (Blame.PROVIDER, Sent.REFUSED, "service_error")
+    assert found["t3"] == Running(queued=True)
+    assert set(found) == {"t1", "t2", "t3"}
+
+
+@pytest.mark.parametrize("status", [404, 405])
+async def test_a_relay_without_that_query_answers_about_none(status: int) -> None:
+    vendor = Vendor([says({"error": {"message": "no such route"}}, status)])
+    assert await adapter_at(vendor, "evolink").poll_many(["t1", "t2"]) == {}
+
+
+async def test_a_query_about_many_that_failed_says_nothing_about_them() -> None:
+    vendor = Vendor([says({"error": {"code": "internal_server_error"}}, 500)])
+    with pytest.raises(UpstreamError) as raised:
+        await adapter_at(vendor, "evolink").poll_many(["t1", "t2"])
+    assert (raised.value.blame, raised.value.sent) == (Blame.PROVIDER, Sent.NO)

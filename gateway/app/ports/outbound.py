@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.domain.callback import Callback, TryResult
-from gateway.domain.errors import Problem
+from gateway.domain.errors import Problem, UpstreamError
 from gateway.domain.request import InputImage
 from gateway.domain.upstream import Job, PollAnswer, SubmitAnswer
 
@@ -21,6 +22,20 @@ class UpstreamAdapter(Protocol):
     async def poll(self, upstream_task_id: str) -> PollAnswer:
         """Ask how a job stands. An UpstreamError with ``sent=REFUSED`` ends the attempt;
         ``sent=NO`` or ``UNKNOWN`` means the query itself failed and is repeated.
+        """
+        ...
+
+    @property
+    def polls_max(self) -> int:
+        """How many jobs one query may ask about; 1 where the vendor has no such call."""
+        ...
+
+    async def poll_many(
+        self, upstream_task_ids: Sequence[str]
+    ) -> Mapping[str, PollAnswer | UpstreamError]:
+        """Ask how up to ``polls_max`` jobs stand; a job that the vendor left out is left out.
+
+        Raises what `poll` raises, when nothing was learnt about any of them.
         """
         ...
 

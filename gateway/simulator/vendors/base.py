@@ -13,7 +13,7 @@ import asyncio
 import hashlib
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 from gateway.simulator.config import DAY_MS
@@ -137,10 +137,23 @@ class Vendor(ABC):
             if missing is None:
                 raise Refused("task_not_found")
             return missing()
+        self._notice(task)
+        return _spoil(render(request, task), script)
+
+    async def query_many(
+        self, task_ids: Sequence[str], render: Callable[[Sequence[SimTask]], Reply]
+    ) -> Reply:
+        """Look tasks up in one query and render those that are known."""
+        script = await self._guard("query", None)
+        found = [task for task_id in task_ids if (task := self.engine.find(task_id)) is not None]
+        for task in found:
+            self._notice(task)
+        return _spoil(render(found), script)
+
+    def _notice(self, task: SimTask) -> None:
         now_ms = self.engine.clock.now_ms()
         if task.noticed_ms is None and task.phase(now_ms).terminal:
             task.noticed_ms = now_ms
-        return _spoil(render(request, task), script)
 
     async def listing(self) -> None:
         """Count a list call as a query; raises Refused."""

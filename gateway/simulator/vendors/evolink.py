@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import string
+from collections.abc import Sequence
 from typing import Any
 
 from gateway.simulator.faults import Fault, FaultTable, Refused
@@ -238,9 +239,11 @@ class EvoLink(Vendor):
         ids = request.json().get("task_ids")
         if not isinstance(ids, list) or not 1 <= len(ids) <= BATCH_MAX:
             checks.wrong("task_ids", f"1 to {BATCH_MAX} task ids are required")
-        await self.listing()
-        found = [task for task_id in ids if (task := self.engine.find(str(task_id))) is not None]
-        return Reply({"data": [self._show(request, task).payload for task in found]})
+
+        def shown(tasks: Sequence[SimTask]) -> Reply:
+            return Reply({"data": [self._show(request, task).payload for task in tasks]})
+
+        return await self.query_many([str(task_id) for task_id in ids], shown)
 
     async def _list(self, request: Request) -> Reply:
         await self.listing()
