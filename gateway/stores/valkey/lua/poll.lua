@@ -13,7 +13,8 @@ local longest, patience = tonumber(ARGV[6]), tonumber(ARGV[7])
 local function grant()
   redis.call('RPUSH', KEYS[1], string.format('%.0f', micros))
   redis.call('LTRIM', KEYS[1], -allowed, -1)
-  redis.call('PEXPIRE', KEYS[1], math.ceil(window / 1000))
+  -- Old grants are told by their time; the key itself goes when nobody has asked for a minute.
+  redis.call('PEXPIRE', KEYS[1], math.ceil(window / 1000) + 60000)
   redis.call('ZREM', KEYS[2], id)
   redis.call('ZREM', KEYS[3], id)
   return 0

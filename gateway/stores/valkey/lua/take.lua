@@ -24,7 +24,8 @@ if allowed > 0 then
     redis.call('RPUSH', KEYS[1], string.format('%.0f', micros))
   end
   redis.call('LTRIM', KEYS[1], -allowed, -1)
-  redis.call('PEXPIRE', KEYS[1], math.ceil(window / 1000))
+  -- Old grants are told by their time; the key itself goes when nobody has asked for a minute.
+  redis.call('PEXPIRE', KEYS[1], math.ceil(window / 1000) + 60000)
 end
 if cap > 0 then
   redis.call('ZADD', KEYS[2], now + tonumber(ARGV[7]), attempt)
