@@ -47,7 +47,8 @@ async def crowd(
 ) -> Crowd:
     """Let each task ask when it is told to, and again after a poll that found it not done.
 
-    Jobs are done at times spread evenly over ``spread_ms``; tasks first ask within ``begun_ms``.    """
+    Jobs are done at times spread evenly over ``spread_ms``; tasks first ask within ``begun_ms``.
+    """
     chance = random.Random(3)
     run = Crowd({f"t{no}": now.ms + chance.randrange(spread_ms) for no in range(tasks)})
     due = [(now.ms + chance.randrange(begun_ms), name) for name in run.likely_ms]
