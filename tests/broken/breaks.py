@@ -8,6 +8,7 @@ _SQL = "gateway/stores/postgres/task_sql.py"
 _MACHINE = "gateway/domain/machine.py"
 _MATRIX = "tests/crash/test_matrix.py::test_a_quarter_of_the_matrix"
 _SETTLE = "tests/stores/postgres/test_settle.py"
+_CAPS = "tests/stores/postgres/test_key_caps.py"
 
 
 @dataclass(frozen=True)
@@ -85,9 +86,31 @@ BREAKS = (
     Break(
         "nobody holds what the team has not",
         _SQL,
-        "WHERE a.team_id = need.team_id AND a.balance - a.held >= need.amount",
-        "WHERE a.team_id = need.team_id",
+        "WHERE available >= amount AND ($18::boolean OR",
+        "WHERE ($18::boolean OR",
         "tests/stores/postgres/test_accept.py",
+    ),
+    Break(
+        "a key spends no more than its cap",
+        _SQL,
+        "OR m.spent + m.held + m.amount > m.credit_cap",
+        "",
+        f"{_CAPS}::test_what_is_not_charged_can_be_spent_again",
+    ),
+    Break(
+        "a key and the one that replaces it share their limits",
+        "gateway/stores/postgres/keys.py",
+        "_wanted(old), old.limits_id",
+        "_wanted(old)",
+        f"{_CAPS}::test_a_rotated_key_and_the_new_one_share_their_caps",
+    ),
+    Break(
+        "nothing is bought with credits that have expired",
+        _SQL,
+        'a.available - {_expired("a.team_id", "n.at_ms")} AS available',
+        "a.available",
+        "tests/stores/postgres/test_expirations.py"
+        "::test_what_is_left_of_a_grant_is_gone_at_its_time_and_booked_later",
     ),
     Break(
         "an Idempotency-Key makes one task",
