@@ -19,6 +19,7 @@ from benchmarks import subjects
 from benchmarks.floors import FLOORS
 from benchmarks.ours import MODEL, PROMPT, floor, ours
 from benchmarks.subjects import Call, Result, Subject, interleaved, table
+from benchmarks.targets import accept_targets, read_targets, target_table
 
 BODY = {"model": MODEL, "prompt": PROMPT, "size": "1280x1280", "n": 1}
 CREATE = "/v1/images/generations"
@@ -73,6 +74,8 @@ def main() -> None:
     base = f"floor: {options.floors[0]}" if options.floors else None
     for what, results in found.items():
         print(table(f"{what}, {options.connections} connections", results, base))
+    judged = {one.name: one for one in found["accept"]}
+    print(target_table([*accept_targets(judged, OURS), *read_targets(found["read"])]))
     if options.json:
         options.json.write_text(json.dumps(subjects.plain(found), indent=1))
 

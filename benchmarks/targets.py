@@ -52,6 +52,18 @@ def accept_targets(
     return targets
 
 
+def read_targets(results: Sequence[Result]) -> list[Target]:
+    """Give the targets of reading a task: each of ours against the FastAPI floor."""
+    rates = {one.name: one.median("per_second") for one in results}
+    if FASTAPI not in rates:
+        return []
+    return [
+        Target(f"reads, {name}, times {FASTAPI}", rate / rates[FASTAPI], 0.8, at_least=True)
+        for name, rate in rates.items()
+        if not name.startswith("floor:")
+    ]
+
+
 def _bounds(names: Mapping[str, Result]) -> list[tuple[str, float]]:
     bounds = {FASTAPI: 0.8, "LiteLLM": 15.0, "Portkey": 1.2}
     return [

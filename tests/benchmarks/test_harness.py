@@ -76,6 +76,28 @@ def test_peers_are_measured_beside_the_floors_and_one_that_cannot_run_is_named(
     assert "ours, sync" in drawn
 
 
+@needs_wrk
+@pytest.mark.parametrize(
+    ("module", "options", "judged"),
+    [
+        ("alone", "--seconds 1 --rounds 1", "added to a 50 ms vendor, p50"),
+        ("crowd", "--callers 8 --seconds 2 --vendor-ms 100", "calls that failed | ≤ 0 | 0.00"),
+        ("work", "--tasks 10 --polls 3", "CPU per task, callback included"),
+    ],
+)
+def test_a_path_is_measured_against_its_targets(module: str, options: str, judged: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{module}", *options.split()],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert f"| {judged}" in done.stdout
+
+
 def test_a_target_says_whether_it_is_met() -> None:
     def result(name: str, per_second: float) -> Result:
         return Result(name, [Round(per_second, 1.0, 2.0, 0.5, 100.0, 0)])
