@@ -22,6 +22,7 @@ from gateway.crashpoints import CrashPoint, reached
 from gateway.domain.errors import GatewayError, Unavailable
 from gateway.embedded import EmbeddedEngineError
 from gateway.http.app import create_app
+from gateway.http.connection import BoundedConnection
 from gateway.logs import configure_logging
 from gateway.settings import Settings, SettingsError, load_settings
 from gateway.simulator import DEFAULT_PORTS, SimulatorConfig, run
@@ -108,6 +109,7 @@ async def _serve_api(settings: Settings, addresses: Addresses) -> None:
         app = create_app(gateway.core, draining=draining)
         config = uvicorn.Config(
             app,
+            http=BoundedConnection,
             log_config=None,
             access_log=False,
             server_header=False,

@@ -18,6 +18,7 @@ from PIL import Image
 from gateway.domain.money import MICRO
 from gateway.domain.task import Task
 from gateway.http.app import create_app
+from gateway.http.connection import BoundedConnection
 from gateway.settings import Settings
 from gateway.simulator import Simulator, SimulatorConfig
 from gateway.wiring.runtime import Gateway, open_gateway
@@ -220,7 +221,14 @@ async def running_gateway(
 @asynccontextmanager
 async def _serving(gateway: Gateway, draining: asyncio.Event) -> AsyncIterator[str]:
     app = create_app(gateway.core, draining=draining)
-    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none")
+    config = uvicorn.Config(
+        app,
+        http=BoundedConnection,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        ws="none",
+    )
     server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
