@@ -105,6 +105,8 @@ class Settings(BaseSettings):
     """The operator's `gateway.toml`: upstreams, prices, aliases."""
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
+    worker_metrics_port: int | None = Field(default=None, ge=1, le=65535)
+    """Where a worker serves its own counters; None: nowhere."""
     admin_key: SecretStr | None = None
     """Bearer of `/admin/v1`; None: `up` generates one and keeps it in `data_dir`."""
     secret_key: Annotated[SecretStr, AfterValidator(_pepper)] | None = None

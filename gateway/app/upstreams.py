@@ -18,6 +18,7 @@ UPSTREAM_READINGS: Mapping[str, str] = {
     "upstream_drained": "1 while the operator has taken it out of service.",
     "upstream_in_flight": "Jobs that run there, where max_in_flight is set.",
     "upstream_spent_usd": "What today's jobs (UTC) cost, where daily_cost_usd is set.",
+    "upstream_daily_cost_usd": "What they may cost, where that is set.",
     "polls_waiting": "Tasks that wait for a query, where query_per_second is set.",
     "poll_lag_seconds": "How long the first of them is due.",
 }
@@ -74,6 +75,7 @@ class Standing:
             found["upstream_in_flight"] = self.in_flight
         if self.spent is not None:
             found["upstream_spent_usd"] = self.spent / MICRO
+            found["upstream_daily_cost_usd"] = self.upstream.daily_cost / MICRO
         if self.line is not None:
             found |= {
                 "polls_waiting": self.line.waiting,

@@ -26,6 +26,7 @@ from gateway.http.connection import BoundedConnection
 from gateway.logs import configure_logging
 from gateway.settings import Settings, SettingsError, load_settings
 from gateway.simulator import DEFAULT_PORTS, SimulatorConfig, run
+from gateway.wiring import meters
 from gateway.wiring.configuration import reload_on_signal
 from gateway.wiring.runtime import Gateway, open_gateway
 
@@ -154,6 +155,7 @@ async def _serve_worker(settings: Settings, addresses: Addresses) -> None:
         settings, database_url=addresses.database, redis_url=addresses.redis
     ) as gateway:
         _on_hangup(gateway)
+        meters.serve(settings)
         worker = gateway.worker()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -59,6 +59,7 @@ from gateway.stores.valkey.key_limits import ValkeyKeyLimits
 from gateway.stores.valkey.live_tasks import ValkeyLiveTasks
 from gateway.stores.valkey.spending import ValkeySpending
 from gateway.stores.valkey.tracks import ValkeyTracks
+from gateway.wiring import meters
 from gateway.wiring.administration import administration
 from gateway.wiring.books import Books, SystemClock, open_books
 from gateway.wiring.configuration import Configuration, load_catalog
@@ -226,6 +227,11 @@ def _retention(settings: Settings) -> Retention:
 
 
 def _advance(parts: _Parts, dispatcher: Dispatcher) -> Advance:
+    def settled(task: Task) -> None:
+        meters.count(task)
+        if task.has_callback:
+            dispatcher.notify()
+
     tools = Tools(
         catalog=parts.catalog,
         adapters=lambda: parts.configuration.adapters,
@@ -246,7 +252,7 @@ def _advance(parts: _Parts, dispatcher: Dispatcher) -> Advance:
             ttl_ms=parts.settings.task_ttl_hours * HOUR_MS,
         ),
         clock=parts.clock,
-        on_settled=lambda task: dispatcher.notify() if task.has_callback else None,
+        on_settled=settled,
     )
     return Advance(tools)
 

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -26,6 +25,7 @@ from gateway.simulator import Simulator, SimulatorConfig
 from gateway.stores.postgres.migrate import upgrade
 from gateway.wiring.books import Books, open_books
 from tests.support.certificates import authority
+from tests.support.ports import free_port
 from tests.support.receivers import Receiver, receiver, reply
 from tests.support.stack import CONFIGURATION
 
@@ -228,13 +228,6 @@ class Site:
             yield opened
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def _environment(
     folder: Path, postgres: EmbeddedPostgres, valkey: EmbeddedValkey
 ) -> dict[str, str]:
@@ -270,7 +263,7 @@ async def running_site(
         receiver(reply(200), ca.server("localhost")) as heard,
         httpx.AsyncClient(timeout=60, trust_env=False) as client,
     ):
-        port = _free_port()
+        port = free_port()
         client.base_url = httpx.URL(f"http://127.0.0.1:{port}")
         urls = {name: simulator.base_url(name) for name in VENDORS}
         (folder / "gateway.toml").write_text(configuration.format(**urls), encoding="utf-8")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ import pytest
 from gateway.domain.access import KeyRules
 from gateway.settings import Settings
 from gateway.wiring.books import Books, open_books
+from tests.support.ports import free_port
 from tests.support.stack import CONFIGURATION, MODEL
 
 LANTERN = {"model": MODEL, "prompt": "a lantern"}
@@ -62,13 +62,6 @@ class Site:
         await asyncio.gather(*(client() for _ in range(CLIENTS)))
         assert time.monotonic() - began_s < 60, "nothing may have come back meanwhile"
         return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def started(folder: Path, environment: dict[str, str], port: int) -> subprocess.Popen[bytes]:
