@@ -10,7 +10,9 @@ import pytest
 from gateway.domain.administration import COMMAND_LINE
 from gateway.domain.callback import CallbackSpec, TryResult
 from gateway.domain.task import Task
+from gateway.stores.postgres import urls
 from gateway.stores.postgres.outbox import callback_id
+from gateway.stores.postgres.rotation import PLACES
 from gateway.stores.postgres.urls import OldUrls, open_url, seal_url
 from gateway.stores.postgres.vault import Vault, WrongSecretKey
 from tests.stores.postgres.building import START_MS, accepted, delivered
@@ -18,6 +20,22 @@ from tests.stores.postgres.building import START_MS, accepted, delivered
 URL = "https://user:pass@example.com/hook/s3cret?token=t0ken"
 HOOK = CallbackSpec(URL)
 LEASE_MS = 60_000
+# Ten thousand tasks that ended, called back at sealed addresses.
+HISTORY = (
+    """
+INSERT INTO tasks (id, team_id, key_id, dialect, model, status, fence, created_ms, deadline_ms,
+    finished_ms, hold, doc, request)
+SELECT 'task-' || n, 'team', 'key', 'evolink', 'm', 'completed', 2, n, n, n, 0, '', ''
+FROM generate_series(1, 10000) n
+""",
+    """
+INSERT INTO callbacks (id, task_id, team_id, url, event, state, next_at_ms, created_ms)
+SELECT 'msg-' || n, 'task-' || n, 'team', 'sealed:' || repeat('x', 100), 'completed', 'delivered',
+    n, n
+FROM generate_series(1, 10000) n
+""",
+    "ANALYZE tasks, callbacks",
+)
 EVERYWHERE = """
 SELECT callback_url AS url FROM tasks UNION ALL SELECT url FROM callbacks
 UNION ALL SELECT alert_url FROM teams
@@ -162,3 +180,27 @@ async def test_a_receiver_known_to_be_gone_stays_so(settled, outbox, team, datab
     await outbox.replay(callback.id)
     (again,) = await outbox.claim(9, LEASE_MS)
     assert not again.gone
+
+
+@pytest.mark.parametrize(
+    ("statement", "types", "index"),
+    [
+        (urls.PLAIN["callbacks"], ("bigint",), "callbacks_plain"),
+        (urls.DROP, ("bigint",), "tasks_told"),
+        (PLACES["callbacks"].window, ("text", "text", "bigint"), "callbacks_pkey"),
+        (PLACES["tasks"].window, ("text", "text", "bigint"), "tasks_unfinished"),
+    ],
+)
+async def test_looking_for_what_is_to_be_sealed_is_cheap_in_a_long_history(
+    database, statement, types, index
+):
+    async with database.connection() as connection:
+        for change in HISTORY:
+            await connection.execute(change)
+        await connection.execute(f"PREPARE looking ({', '.join(types)}) AS {statement}")
+        nulls = ", ".join("'sealed'" if kind == "text" else "100" for kind in types)
+        rows = await connection.fetch(f"EXPLAIN (COSTS OFF) EXECUTE looking({nulls})")
+        await connection.execute("DEALLOCATE looking")
+    plan = "\n".join(row[0] for row in rows)
+    assert f"using {index} on" in plan
+    assert "Seq Scan" not in plan
