@@ -10,6 +10,7 @@ import typer
 from gateway.cli import (
     callbacks,
     exposure,
+    invoices,
     keys,
     money,
     prices,
@@ -50,6 +51,7 @@ for name, group in {
     "callback": callbacks.callback,
     "price": prices.price,
     "exposure": exposure.exposure,
+    "invoice": invoices.invoice,
     "secrets": secrets.secrets,
     "upstream": upstreams.upstream,
 }.items():
