@@ -326,6 +326,7 @@ callbacks = Table(
     Column("lease_until_ms", BigInteger, nullable=False, server_default="0"),
     Column("created_ms", BigInteger, nullable=False),
     Index("callbacks_of_task", "task_id"),
+    Index("callbacks_alerts", "created_ms", postgresql_where=text("task_id IS NULL")),
     Index("callbacks_due", "next_at_ms", postgresql_where=text("state = 'pending'")),
     Index("callbacks_plain", "id", postgresql_where=text("url NOT LIKE 'sealed:%'")),
     Index("callbacks_newest", text("created_ms DESC"), text("id DESC")),

@@ -284,12 +284,18 @@ SELECT doc FROM tasks WHERE id > $1 AND status IN ('pending', 'processing')
 ORDER BY id LIMIT $2
 """
 
-# Forgets tasks that ended long ago, with their callbacks; ledger, usage and attempts stay. The
+# Forgets tasks that ended long ago, with their callbacks, and alerts as old that wait for nothing;
+# ledger, usage and attempts stay. The
 # choice is made once: a plan that chose anew for each row would pass over the rows it deleted.
 FORGET = """
 WITH ended AS MATERIALIZED (
     SELECT id FROM tasks WHERE finished_ms < $1 ORDER BY finished_ms LIMIT $2
     FOR UPDATE SKIP LOCKED
+), told AS MATERIALIZED (
+    SELECT id FROM callbacks WHERE created_ms < $1 AND task_id IS NULL AND state <> 'pending'
+    ORDER BY created_ms LIMIT $2 FOR UPDATE SKIP LOCKED
+), untold AS (
+    DELETE FROM callbacks c USING told WHERE c.id = told.id
 )
 DELETE FROM tasks t USING ended WHERE t.id = ended.id RETURNING t.id
 """

@@ -21,6 +21,9 @@ RELOADS = "igw:reloads"
 PEERS = "igw:peers"
 """Sorted set of gateway processes by when (ms) they last took from a budget."""
 
+LIMIT_PEERS = "igw:limit:peers"
+"""Sorted set of gateway processes by when (ms) they last took from a limit of a key."""
+
 
 def task(task_id: str) -> str:
     """Give the key of a task's hash."""

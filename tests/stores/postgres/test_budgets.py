@@ -9,6 +9,7 @@ import pytest
 
 from gateway.domain.administration import COMMAND_LINE
 from gateway.domain.budgets import BudgetReached
+from gateway.domain.callback import TryResult
 from gateway.domain.errors import InvalidRequest
 from tests.stores.postgres.building import CREDIT, START_MS, delivered, failed, new_task
 
@@ -180,3 +181,18 @@ async def test_bad_budgets_are_named_and_nothing_is_changed(ledger, database, te
     await change(ledger, team, monthly_budget=2_500_000)
     rows = await database.read("SELECT after FROM audit WHERE action = 'team.update'")
     assert [json.loads(row["after"])["monthly_budget"] for row in rows] == ["2.5"]
+
+
+async def test_old_alerts_are_forgotten_with_old_tasks_unless_they_wait(
+    tasks, ledger, outbox, database, team
+):
+    await change(ledger, team, low_balance=9_500_000, monthly_budget=CREDIT, alert_url=URL)
+    await spend(tasks, team, 1)
+    claimed = await outbox.claim(10, 1_000)
+    low = next(one for one in claimed if one.event == "low_balance")
+    await outbox.record(low, TryResult(200, None, START_MS, 5), None)
+    await tasks.forget(START_MS, 10)
+    assert len(await told(database, "low_balance")) == 1
+    await tasks.forget(START_MS + 1, 10)
+    assert await told(database, "low_balance") == []
+    assert len(await told(database, "budget")) == 1

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gateway.domain.errors import IndexUnavailable
 from gateway.domain.limits import SLOT_MS, Limit, judge_together, slot_of
 from gateway.stores.valkey.connection import Valkey
 from gateway.stores.valkey.key_limits import ValkeyKeyLimits
@@ -120,3 +121,37 @@ async def test_what_was_counted_alone_is_given_back_alone(redis_url):
     await limits.give_back("both", taken)
     await away.aclose()
     await here.aclose()
+
+
+class Cut(Valkey):
+    """A connection that can be cut."""
+
+    is_cut = False
+
+    async def run(self, *call):
+        if self.is_cut:
+            raise IndexUnavailable
+        return await super().run(*call)
+
+
+async def test_without_valkey_processes_share_what_is_left_of_a_limit(redis_url):
+    """What each allowed before counts in its share: together never more than is allowed."""
+    connections = [Cut(redis_url) for _ in range(3)]
+    stores = [ValkeyKeyLimits(connection) for connection in connections]
+    thirty = [Limit("requests", 30, 1)]
+
+    async def passed(store: ValkeyKeyLimits, calls: int) -> int:
+        return sum([not (await store.take("outage", thirty)).refusals for _ in range(calls)])
+
+    for store in stores:
+        assert await passed(store, 1) == 1
+    assert [await passed(*one) for one in zip(stores, (8, 2, 4), strict=True)] == [8, 2, 4]
+    for connection in connections:
+        connection.is_cut = True
+    assert [await passed(store, 40) for store in stores] == [1, 7, 5]
+    (verdict,) = (await stores[0].take("outage", thirty)).verdicts
+    assert (verdict.allowed, verdict.remaining) == (30, 0)
+    other = [Limit("images", 2, 2)]
+    assert [bool((await stores[0].take("few", other)).refusals) for _ in "ab"] == [False, True]
+    for connection in connections:
+        await connection.aclose()

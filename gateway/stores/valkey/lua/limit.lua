@@ -1,12 +1,16 @@
 -- Take from several limits at once, or from none: domain/limits.py, `judge`, on the server.
--- KEYS: one hash per limit, slot -> count.
--- ARGV: clock, slot ms, slots, then per key: allowed, amount.
--- Gives the slot, then per key: used before, ms until it may pass (0: now), ms until some is back.
+-- KEYS: peers (process -> when it last took, ms), then one hash per limit, slot -> count.
+-- ARGV: clock, slot ms, slots, process, ms after which one is gone, then per limit: allowed, amount.
+-- Gives the slot, how many processes take, then per limit: used before, ms until it may pass (0:
+-- now), ms until some is back.
 local now = clock()
 local size, slots = tonumber(ARGV[2]), tonumber(ARGV[3])
 local slot = math.floor(now / size)
-local answer, refused = {slot}, false
-for no, key in ipairs(KEYS) do
+redis.call('ZADD', KEYS[1], now, ARGV[4])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - tonumber(ARGV[5]))
+local answer, refused = {slot, redis.call('ZCARD', KEYS[1])}, false
+for no = 2, #KEYS do
+  local key = KEYS[no]
   local allowed, amount = tonumber(ARGV[2 + 2 * no]), tonumber(ARGV[3 + 2 * no])
   local flat, counted, used = redis.call('HGETALL', key), {}, 0
   for at = 1, #flat, 2 do
@@ -40,7 +44,8 @@ for no, key in ipairs(KEYS) do
   answer[#answer + 1] = reset
 end
 if not refused then
-  for no, key in ipairs(KEYS) do
+  for no = 2, #KEYS do
+    local key = KEYS[no]
     redis.call('HINCRBY', key, slot, ARGV[3 + 2 * no])
     redis.call('PEXPIRE', key, (slots + 2) * size)
   end
