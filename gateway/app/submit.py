@@ -125,15 +125,14 @@ class Submit:
 
     async def _plan(self, draft: Draft, catalog: Catalog) -> Plan:
         model = resolve(catalog, draft.request.model)
-        request = replace(draft.request, model=model.id, snap_size=draft.snap_size)
-        request, dropped = normalize(request, model)
+        request, dropped = normalize(draft.request, model, snap_size=draft.snap_size)
         problems = list(check(request, model.limits, defaults=model.defaults))
         problems += await self._callback_problems(draft.callback)
         seen, image_problems = request, list[Problem]()
         if not any(problem.field == "images" for problem in problems):
             seen, image_problems = await self._inspected(request)
         problems += image_problems
-        if seen != request:
+        if seen is not request and seen != request:
             request = seen
             already = {str(problem) for problem in problems}
             again = check(request, model.limits, defaults=model.defaults)
@@ -141,7 +140,8 @@ class Submit:
         if problems:
             raise InvalidRequest(*problems)
         conditions = await self.outlook.look()
-        route = rank(request, catalog, conditions, self.clock.now_ms())
+        now_ms = self.clock.now_ms()
+        route = rank(request, catalog, conditions, now_ms)
         if route.problems:
             raise InvalidRequest(*route.problems)
         if not route.candidates and route.retry_at_ms is None:
@@ -162,6 +162,8 @@ class Submit:
 
         Gives the request with their facts, and what is wrong with them.
         """
+        if not request.images and request.mask is None:
+            return request, []
         sent = {f"images[{index}]": image for index, image in enumerate(request.images)}
         if request.mask is not None:
             sent["mask"] = request.mask

@@ -55,6 +55,8 @@ def ranked(
 
     The same ``seed`` (the task's id) draws the same order by weight.
     """
+    if len(choices) < 2:
+        return list(choices)
     match strategy:
         case Strategy.FASTEST:
             return sorted(choices, key=lambda c: (c.order, c.wait_ms, c.cost, c.upstream))

@@ -36,16 +36,18 @@ _NO_DEFAULTS: Mapping[str, bool] = MappingProxyType({})
 
 
 def normalize(
-    request: GenerationRequest, model: Model
+    request: GenerationRequest, model: Model, *, snap_size: bool | None = None
 ) -> tuple[GenerationRequest, tuple[str, ...]]:
-    """Take out what has no effect and fill in the model's defaults.
+    """Take out what has no effect and fill in the model's defaults and its canonical id.
 
     Gives the request and the canonical names of the fields whose wish is ignored: thinking
     beside pictures or in group mode (R1), thinking and palette in group mode (R2, R8), options
     the model does not have. Switches the caller left open get the model's default, so that an
-    upstream with another default is told (D5).
+    upstream with another default is told (D5). ``snap_size`` replaces the request's, if given.
     """
-    changes: dict[str, Any] = {}
+    changes: dict[str, Any] = {"model": model.id}
+    if snap_size is not None:
+        changes["snap_size"] = snap_size
     ignored: list[str] = []
     inert = inert_features(request, model)
     for feature in sorted(inert):

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from gateway.app.core import Core
-from gateway.app.dialect import Call, Dialect, Route, View
+from gateway.app.dialect import Call, Dialect, Route, UploadDialect, View
 from gateway.domain.access import Principal
 from gateway.domain.submission import Draft, PartlyRead
 
@@ -15,7 +15,8 @@ from gateway.domain.submission import Draft, PartlyRead
 class Exchange:
     """One authenticated call on its way through a handler.
 
-    ``draining`` is set when this process begins to shut down.
+    ``draining`` is set when this process begins to shut down. ``uploading`` is the dialect again,
+    if pictures can be uploaded in it.
     """
 
     core: Core
@@ -25,6 +26,7 @@ class Exchange:
     principal: Principal
     view: View
     draining: asyncio.Event
+    uploading: UploadDialect | None = None
 
 
 async def read_draft(exchange: Exchange) -> Draft:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from gateway.app.core import Core
-from gateway.app.dialect import Call, Dialect, Operation, Route, View
+from gateway.app.dialect import Call, Dialect, Operation, Route, UploadDialect, View
 from gateway.domain.errors import (
     CallerError,
     GatewayError,
@@ -59,6 +59,8 @@ class Endpoint:
         self._path = path
         self._draining = draining
         self._handler = HANDLERS[route.operation]
+        # Told once: Python looks through every member of a protocol each time it is asked.
+        self._uploading = dialect if isinstance(dialect, UploadDialect) else None
         self._with_body = route.operation in _WITH_BODY
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,9 +89,10 @@ class Endpoint:
         admit(principal, route.operation, client[0] if client else None)
         if self._with_body:
             call = await _with_body(scope, receive, route, call)
-        return await self._handler(
-            Exchange(core, self._dialect, route, call, principal, view, self._draining)
+        exchange = Exchange(
+            core, self._dialect, route, call, principal, view, self._draining, self._uploading
         )
+        return await self._handler(exchange)
 
 
 async def _with_body(scope: Scope, receive: Receive, route: Route, call: Call) -> Call:

@@ -42,10 +42,11 @@ async def receive(exchange: Exchange) -> Response:
 
 async def with_uploads(exchange: Exchange, draft: Draft) -> Draft:
     """Give a draft with the uploaded pictures it names inside it."""
-    if not isinstance(exchange.dialect, UploadDialect):
+    dialect = exchange.uploading
+    if dialect is None:
         return draft
     team_id = exchange.principal.team_id
-    return await _uploads(exchange.core).resolved(team_id, draft, exchange.dialect.upload_key)
+    return await _uploads(exchange.core).resolved(team_id, draft, dialect.upload_key)
 
 
 def _uploads(core: Core) -> Uploads:

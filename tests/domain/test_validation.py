@@ -343,6 +343,14 @@ def test_normalize_fills_in_the_models_own_defaults():
     assert request.thinking is False
 
 
+def test_normalize_gives_the_canonical_name_and_the_dialects_way_with_sizes():
+    sold = model("wan2.7-image")
+    request, _ = normalize(ask("an-alias"), sold, snap_size=True)
+    assert (request.model, request.snap_size) == ("wan2.7-image", True)
+    assert normalize(request, sold)[0].snap_size is True
+    assert normalize(request, sold, snap_size=False)[0].snap_size is False
+
+
 def test_normalize_drops_options_the_model_does_not_have():
     wish = ask("wan2.7-image", options={"quality": "high", "style": "vivid"})
     request, ignored = normalize(wish, model("wan2.7-image"))

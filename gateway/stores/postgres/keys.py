@@ -125,12 +125,12 @@ class PostgresKeys:
 
         Raises StoreUnavailable for a key that was not seen in the last ten minutes.
         """
-        if not is_key_text(key_text):
-            return None
         key_hash = self._vault.hash(key_text)
         now_ms = self._clock.now_ms()
         known = self._known.get(key_hash)
         if known is None or not known.is_fresh(now_ms):
+            if not is_key_text(key_text):
+                return None
             known = await self._read(key_hash, known, now_ms)
         return known.at(now_ms)
 
