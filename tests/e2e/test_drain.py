@@ -20,7 +20,7 @@ from gateway.app.ports import Lease
 from gateway.simulator import Script
 from gateway.stores.valkey.live_tasks import ValkeyLiveTasks
 from gateway.worker import Worker
-from tests.e2e.test_up import Machine
+from tests.support.machine import Machine
 from tests.support.stack import MODEL, Stack
 
 LANTERN = {"model": MODEL, "prompt": "a paper lantern"}
