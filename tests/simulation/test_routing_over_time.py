@@ -11,8 +11,8 @@ import pytest
 
 from gateway.domain.task import TaskStatus
 from tests.simulation.scenario import Spell, Trouble, drawn
+from tests.simulation.stand_ins import QUERIES_PER_SECOND
 from tests.simulation.world import (
-    QUERIES_PER_SECOND,
     Run,
     World,
     clairvoyant_costs,

@@ -37,11 +37,10 @@ from tests.simulation.scenario import (
     Trouble,
     drawn,
 )
+from tests.simulation.stand_ins import QUERIES_PER_SECOND, SUBMITS_PER_SECOND
 from tests.simulation.world import (
     ADAPTERS,
     MODEL,
-    QUERIES_PER_SECOND,
-    SUBMITS_PER_SECOND,
     clairvoyant_costs,
 )
 
