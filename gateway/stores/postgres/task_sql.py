@@ -259,10 +259,10 @@ SELECT id FROM mine
 STORED = "SELECT id, fence, doc FROM tasks WHERE id = ANY($1::text[])"
 
 # Gives the durable state of one task.
-GET = "SELECT doc FROM tasks WHERE id = $1"
+GET = "SELECT id, doc FROM tasks WHERE id = ANY($1::text[])"
 
-# Gives the canonical request of one task.
-REQUEST_OF = "SELECT request FROM tasks WHERE id = $1"
+# Gives the canonical requests of tasks.
+REQUESTS = "SELECT id, request FROM tasks WHERE id = ANY($1::text[])"
 
 _FILTER = """
 team_id = $1 AND ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR model = $3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from gateway.app.ports import NewTask, Settlement, TaskFilter, TaskPage
 from gateway.domain.errors import StaleFence, StoreUnavailable, TaskNotFound
@@ -28,6 +29,9 @@ from gateway.stores.postgres.cursors import cursor_of, read_cursor
 from gateway.stores.postgres.database import Database
 from gateway.stores.postgres.outbox import callback_id
 from gateway.stores.postgres.vault import Vault
+
+# A request may hold tens of MiB of pictures: no more of them at once than connections could read.
+REQUESTS_MAX = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +69,22 @@ class PostgresTasks:
             key=lambda write: write.written.id,
             weigh=_weight,
         )
+        self._gets: Coalescer[str, bytes | None] = Coalescer(
+            partial(self._column, sql.GET, "doc"), closed=StoreUnavailable, key=lambda one: one
+        )
+        self._requests: Coalescer[str, bytes | None] = Coalescer(
+            partial(self._column, sql.REQUESTS, "request"),
+            closed=StoreUnavailable,
+            key=lambda one: one,
+            size_max=REQUESTS_MAX,
+        )
 
     async def close(self) -> None:
-        """Finish the writes under way; later ones raise StoreUnavailable."""
+        """Finish what is under way; later calls for one task raise StoreUnavailable."""
         for writes in (self._accepts, self._saves, self._settles):
             await writes.close()
+        for reads in (self._gets, self._requests):
+            await reads.close()
 
     # --- accept ----------------------------------------------------------------------------
 
@@ -149,15 +164,22 @@ class PostgresTasks:
 
     async def get(self, task_id: str) -> Task | None:
         """Give a task as last written here."""
-        rows = await self._db.read(sql.GET, plain(task_id))
-        return decode_task(rows[0]["doc"]) if rows else None
+        doc = await self._gets.submit(plain(task_id))
+        return None if doc is None else decode_task(doc)
 
     async def request_of(self, task_id: str) -> GenerationRequest:
         """Give the stored request of a task. Raises TaskNotFound."""
-        rows = await self._db.read(sql.REQUEST_OF, task_id)
-        if not rows:
+        request = await self._requests.submit(task_id)
+        if request is None:
             raise TaskNotFound(f"There is no task {task_id!r}.")
-        return decode_request(rows[0]["request"])
+        return decode_request(request)
+
+    async def _column(
+        self, statement: str, column: str, ids: list[str]
+    ) -> Sequence[bytes | Exception | None]:
+        """Give a column of each task in one statement, None where there is no such task."""
+        found = {row["id"]: row[column] for row in await self._db.read(statement, ids)}
+        return [found.get(task_id) for task_id in ids]
 
     async def page(
         self,

@@ -10,7 +10,7 @@ from gateway.stores.postgres import task_sql
 
 
 @pytest.mark.parametrize("analyzed", [False, True])
-@pytest.mark.parametrize("name", ["ACCEPT", "SAVE", "SETTLE", "GET"])
+@pytest.mark.parametrize("name", ["ACCEPT", "SAVE", "SETTLE", "GET", "REQUESTS"])
 async def test_a_plan_for_empty_tables_scans_none_of_them(database, name, analyzed):
     statement = getattr(task_sql, name)
     count = max(int(number) for number in re.findall(r"\$(\d+)", statement))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import base64
 
 import pytest
@@ -30,6 +31,17 @@ async def test_an_unknown_task_is_none(tasks):
     assert await tasks.get("nul\x00byte") is None
     with pytest.raises(TaskNotFound):
         await tasks.request_of("task-unknown")
+
+
+async def test_tasks_asked_for_together_are_each_answered_for_themselves(tasks, five):
+    asked = ["task-0", "task-unknown", *(f"task-{i}" for i in range(5)), "task-0"]
+    found = await asyncio.gather(*(tasks.get(task_id) for task_id in asked))
+    assert [task and task.id for task in found] == ["task-0", None, *ids(five), "task-0"]
+    requests = await asyncio.gather(
+        *(tasks.request_of(task_id) for task_id in asked), return_exceptions=True
+    )
+    assert isinstance(requests.pop(1), TaskNotFound)
+    assert [request.model for request in requests] == [five[0].model] * 7
 
 
 async def test_pages_follow_each_other_newest_first_without_gap_or_repeat(tasks, team, five):
