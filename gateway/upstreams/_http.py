@@ -112,6 +112,7 @@ class UpstreamHttp:
         self._idempotent = idempotent
         self.now_s = now_s
         self._client = client
+        self._headers = dict(client.headers)
         self._base = upstream.base_url.rstrip("/")
         key = upstream.api_key.value
         self._authorization = f"{scheme} {key}"
@@ -217,7 +218,8 @@ class UpstreamHttp:
         wait_s: float,
     ) -> httpx.Request:
         """Build a request. Raises UpstreamError when a URL or header cannot carry its text."""
-        sent = {"authorization": self._authorization, "accept": "application/json", **headers}
+        own = {"authorization": self._authorization, "accept": "application/json", **headers}
+        sent = {**self._headers, **own}
         timeout = httpx.Timeout(wait_s, connect=CONNECT_TIMEOUT_S, pool=CONNECT_TIMEOUT_S)
         content: dict[str, Any] = {}
         if isinstance(body, Form):
@@ -230,8 +232,14 @@ class UpstreamHttp:
         if all(value.isprintable() for value in sent.values()):
             # Whoever sees the cause of an encoding error sees the key in it.
             with suppress(httpx.InvalidURL, ValueError):
-                return self._client.build_request(
-                    method, f"{self._base}{path}", headers=sent, timeout=timeout, **content
+                # Not by the client, which merges addresses, cookies and headers anew each time:
+                # that costs more than the request.
+                return httpx.Request(
+                    method,
+                    f"{self._base}{path}",
+                    headers=sent,
+                    extensions={"timeout": timeout.as_dict()},
+                    **content,
                 )
         message = "The request cannot be built; check the upstream's base_url and api_key."
         raise UpstreamError(message, blame=Blame.PROVIDER, sent=Sent.NO, code="unsendable")
