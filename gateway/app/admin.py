@@ -15,6 +15,7 @@ from gateway.app.ports.admin import (
     PriceAdmin,
     TeamAdmin,
 )
+from gateway.app.team_data import EraseTeam, ExportTeam
 from gateway.domain.administration import Actor, Ask
 
 
@@ -36,3 +37,5 @@ class Admin:
     prices: PriceAdmin
     reset_health: Callable[[str], Awaitable[None]]
     reload: Callable[[Ask], Awaitable[None]]
+    export: ExportTeam
+    erase: EraseTeam

@@ -16,6 +16,7 @@ from gateway.cli import (
     prices,
     secrets,
     serve,
+    team_data,
     teams,
     tools,
     upstreams,
@@ -40,6 +41,8 @@ app.command("migrate")(tools.migrate)
 app.command("doctor")(tools.doctor)
 app.command("usage")(usage.usage)
 app.command("statement")(money.statement)
+teams.team.command("export")(team_data.export)
+teams.team.command("erase")(team_data.erase)
 
 for name, group in {
     "team": teams.team,

@@ -6,6 +6,7 @@ import hmac
 from collections.abc import Awaitable, Callable
 
 from gateway.app.admin import Admin
+from gateway.app.team_data import EraseTeam, ExportTeam
 from gateway.domain.administration import ADMIN_KEY, Actor, Ask
 from gateway.settings import Settings
 from gateway.wiring.books import Books
@@ -16,6 +17,7 @@ def administration(
     books: Books,
     reset_health: Callable[[str], Awaitable[None]],
     reload: Callable[[Ask], Awaitable[None]],
+    erase: EraseTeam,
 ) -> Admin:
     """Give the bundle. Without GATEWAY_ADMIN_KEY no bearer text is the admin key."""
     admin_key = settings.admin_key.get_secret_value() if settings.admin_key else ""
@@ -36,4 +38,6 @@ def administration(
         prices=books.prices,
         reset_health=reset_health,
         reload=reload,
+        export=ExportTeam(books.ledger, books.keys, books.prices, books.team_rows),
+        erase=erase,
     )

@@ -20,6 +20,8 @@ from gateway.stores.postgres.repeats import PostgresRepeats
 from gateway.stores.postgres.revision import require_current
 from gateway.stores.postgres.rotation import SecretRotation
 from gateway.stores.postgres.tasks import PostgresTasks
+from gateway.stores.postgres.team_erasure import PostgresErasure
+from gateway.stores.postgres.team_export import TeamExport
 from gateway.stores.postgres.urls import OldUrls
 from gateway.stores.postgres.vault import open_vault
 
@@ -48,6 +50,8 @@ class Books:
     prices: PostgresPrices
     repeats: PostgresRepeats
     old_urls: OldUrls
+    team_rows: TeamExport
+    erasure: PostgresErasure
 
 
 @asynccontextmanager
@@ -78,6 +82,8 @@ async def open_books(settings: Settings, database_url: str) -> AsyncGenerator[Bo
             PostgresPrices(database, clock, vault),
             PostgresRepeats(database, clock, vault),
             OldUrls(database, vault),
+            TeamExport(database, vault),
+            PostgresErasure(database, clock, vault),
         )
         await tasks.close()
     finally:

@@ -27,6 +27,7 @@ from gateway.app.retries import RetryBudget
 from gateway.app.seats import Seats
 from gateway.app.submit import Submit
 from gateway.app.sweep import Retention, Sweep
+from gateway.app.team_data import EraseTeam
 from gateway.app.upstreams import Upstreams
 from gateway.app.visit import Tools
 from gateway.callbacks.dispatcher import Dispatcher
@@ -40,8 +41,6 @@ from gateway.egress.fetch import GuardedFetcher
 from gateway.egress.inspect import HeaderInspector
 from gateway.http.replies import encode
 from gateway.settings import Settings
-from gateway.stores.objects.assets import open_assets
-from gateway.stores.postgres.assets import PostgresAssets
 from gateway.stores.postgres.costs import PostgresCosts
 from gateway.stores.postgres.database import Database
 from gateway.stores.postgres.engine import make_engine
@@ -63,6 +62,7 @@ from gateway.wiring import meters
 from gateway.wiring.administration import administration
 from gateway.wiring.books import Books, SystemClock, open_books
 from gateway.wiring.configuration import Configuration, load_catalog
+from gateway.wiring.erasure import asset_store
 from gateway.wiring.reloads import Reloads
 from gateway.worker import Worker
 
@@ -139,7 +139,7 @@ async def open_gateway(
                 valkey, configuration.daily_caps, PostgresCosts(books.database).since, clock
             ),
             fetcher=_fetcher(settings, configuration, stack),
-            assets=_assets(settings, books.database, clock),
+            assets=asset_store(settings, books.database, clock),
             reloads=Reloads(configuration, books.changes, valkey),
             clock=clock,
         )
@@ -279,7 +279,13 @@ def _core(parts: _Parts, query: Query, advance: Advance) -> Core:
         pictures=Pictures(parts.assets, parts.fetcher),
         keys=parts.books.keys,
         ledger=parts.books.ledger,
-        admin=administration(parts.settings, parts.books, parts.health.reset, parts.reloads.reload),
+        admin=administration(
+            parts.settings,
+            parts.books,
+            parts.health.reset,
+            parts.reloads.reload,
+            EraseTeam(parts.books.erasure, parts.assets, parts.live.forget),
+        ),
         usage=parts.usage,
         assets=parts.assets,
         clock=parts.clock,
@@ -310,12 +316,6 @@ def _fetcher(
         callback_allowed_hosts=settings.callback_allowed_hosts,
         upstreams=lambda: configuration.catalog.upstreams,
     )
-
-
-def _assets(settings: Settings, database: Database, clock: SystemClock) -> AssetStore:
-    if settings.asset_store == "off":
-        return PostgresAssets(database, clock)
-    return open_assets(settings.asset_store, clock)
 
 
 def _dispatcher(parts: _Parts, stack: AsyncExitStack) -> Dispatcher:

@@ -181,3 +181,14 @@ def test_an_s3_location_names_its_bucket_and_prefix(clock: SetClock):
     assets = open_assets("s3://pictures/of/ours", clock)
 
     assert str(assets._store) == 'S3Store(bucket="pictures", prefix="of/ours")'
+
+
+async def test_a_deleted_picture_is_gone_and_others_stay(assets: ExpiringAssets):
+    other = "f" * 40
+    for one in (ID, other):
+        await assets.put(one, PNG, "image/png", NOW_MS + 1)
+    assert await assets.delete([ID, "0" * 40, "../odd"]) == 1
+    assert await assets.get(ID) is None
+    assert await assets.get(other) is not None
+    assert await assets.delete([ID]) == 0
+    assert await assets.delete([]) == 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -208,6 +208,61 @@ class DrainAdmin(Protocol):
 
     async def resume(self, name: str, ask: Ask = ...) -> None:
         """Let it be chosen again."""
+        ...
+
+
+class TeamRows(Protocol):
+    """All rows of a team, whatever their number."""
+
+    def rows(self, team_id: str) -> AsyncGenerator[dict[str, Any]]:
+        """Give them as lines of an export: tasks, attempts, callbacks, usage, transfers, audit.
+
+        All are of one moment. Raises StoreUnavailable.
+        """
+        ...
+
+    async def count(self, team_id: str) -> int:
+        """Give about how many lines that are."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EndedTasks:
+    """Some ended tasks of a team and the assets that are theirs; ``last`` continues after them."""
+
+    task_ids: tuple[str, ...]
+    assets: tuple[str, ...]
+    last: tuple[int, str]
+
+
+class TeamErasure(Protocol):
+    """What empties a team's rows. All methods raise StoreUnavailable."""
+
+    async def close(self, team_id: str, name: str, ask: Ask) -> bool:
+        """Take the team's name, end its keys; False when that was done before.
+
+        Raises NotFound; InvalidRequest for another name; InUse while tasks are under way.
+        """
+        ...
+
+    async def count(self, team_id: str) -> int:
+        """Give how many tasks of the team have ended."""
+        ...
+
+    async def page(self, team_id: str, after: tuple[int, str], limit: int) -> EndedTasks | None:
+        """Give the next ended tasks, None after the last."""
+        ...
+
+    async def empty(self, task_ids: Sequence[str]) -> int:
+        """Empty ended tasks and drop their callbacks; gives how many were not empty yet."""
+        ...
+
+    async def running(self, team_id: str) -> int:
+        """Give how many tasks are under way."""
+        ...
+
+    async def finish(self, team_id: str, tasks: int, pictures: int, ask: Ask) -> None:
+        """Drop what belongs to no task, and write the audit row of what was emptied."""
         ...
 
 

@@ -268,6 +268,10 @@ class AssetStore(Protocol):
         """Give bytes and media type; None when unknown or expired."""
         ...
 
+    async def delete(self, asset_ids: Sequence[str]) -> int:
+        """Delete pictures; gives how many there were."""
+        ...
+
     async def expire(self, limit: int) -> int:
         """Delete at most ``limit`` expired pictures; gives how many."""
         ...

@@ -9,6 +9,7 @@ from gateway.http.admin import (
     keys,
     money,
     prices,
+    team_data,
     teams,
     upstreams,
     usage,
@@ -17,6 +18,7 @@ from gateway.http.admin.routes import AdminRoute
 
 ROUTES: tuple[AdminRoute, ...] = (
     *teams.ROUTES,
+    *team_data.ROUTES,
     *money.ROUTES,
     *keys.ROUTES,
     *prices.ROUTES,

@@ -9,7 +9,7 @@ reading every picture.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -76,6 +76,19 @@ class ObjectAssets:
             return None
         media_type, expires_ms, start = _read_head(content)
         return (content[start:], media_type) if expires_ms > self._clock.now_ms() else None
+
+    async def delete(self, asset_ids: Sequence[str]) -> int:
+        """Delete pictures; gives how many there were. Their expiry marks go when they are due."""
+        deleted = 0
+        for asset_id in filter(_ID.fullmatch, asset_ids):
+            try:
+                with _store_errors():
+                    await obstore.head_async(self._store, _path(asset_id))
+                    await obstore.delete_async(self._store, _path(asset_id))
+            except FileNotFoundError:
+                continue
+            deleted += 1
+        return deleted
 
     async def expire(self, limit: int) -> int:
         """Delete at most ``limit`` expired pictures; gives how many."""

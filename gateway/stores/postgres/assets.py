@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gateway.app.ports import Clock
 from gateway.stores.postgres.codec import plain
 from gateway.stores.postgres.database import Database
@@ -24,6 +26,9 @@ WITH expired AS MATERIALIZED (
 DELETE FROM assets a USING expired WHERE a.id = expired.id RETURNING a.id
 """
 
+# Deletes pictures by their ids.
+DELETE = "DELETE FROM assets WHERE id = ANY($1::text[]) RETURNING id"
+
 
 class PostgresAssets:
     """Pictures as rows."""
@@ -42,6 +47,10 @@ class PostgresAssets:
         """Give bytes and media type; None when unknown or expired."""
         rows = await self._db.read(GET, plain(asset_id), self._clock.now_ms())
         return (rows[0]["content"], rows[0]["media_type"]) if rows else None
+
+    async def delete(self, asset_ids: Sequence[str]) -> int:
+        """Delete pictures; gives how many there were."""
+        return len(await self._db.write(DELETE, list(asset_ids))) if asset_ids else 0
 
     async def expire(self, limit: int) -> int:
         """Delete at most ``limit`` expired pictures; gives how many."""

@@ -109,6 +109,13 @@ class ValkeyLiveTasks:
         doc = await self._valkey.execute("HGET", keys.task(task_id), "doc")
         return _decode(doc) if doc is not None else None
 
+    async def forget(self, task_ids: Sequence[str]) -> None:
+        """Drop ended tasks from the index: who asks is answered by the store. Raises
+        IndexUnavailable.
+        """
+        if task_ids:
+            await self._valkey.execute("DEL", *map(keys.task, task_ids))
+
     async def epoch_lost(self) -> bool:
         """Whether the index was flushed since the last `mark_epoch`. Raises IndexUnavailable.
 
