@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from gateway.app.ports import Budgets, UpstreamAdapter
@@ -11,6 +12,8 @@ from gateway.domain.upstream import PollAnswer
 
 # Tasks whose polls fall due together meet in one query; nobody notices so short a wait.
 LINGER_S = 0.01
+# How many jobs are remembered whose query failed; beyond that all are forgotten.
+ALONE_MAX = 10_000
 
 
 @dataclass(slots=True)
@@ -37,15 +40,21 @@ class PollBatches:
         self._budgets = budgets
         self._lines: dict[str, _Line] = {}
         self._queries: set[asyncio.Task[None]] = set()
+        self._alone: set[tuple[str, str]] = set()
 
     async def poll(
         self, upstream: str, adapter: UpstreamAdapter, upstream_task_id: str, likely_ms: int
     ) -> PollAnswer | int:
         """Give how a job stands, or the milliseconds after which to ask again.
 
-        Where more polls wait than a query holds, jobs likely done first are first. Raises
-        UpstreamError as `UpstreamAdapter.poll` does.
+        Where more polls wait than a query holds, jobs likely done first are first. After a query
+        that failed each of its jobs is asked about alone once: one that the vendor chokes on
+        must not hide the others. Raises UpstreamError as `UpstreamAdapter.poll` does.
         """
+        if (upstream, upstream_task_id) in self._alone:
+            self._alone.discard((upstream, upstream_task_id))
+            wait_ms = await self._budgets.take_query(upstream)
+            return wait_ms or await adapter.poll(upstream_task_id)
         line = self._lines.setdefault(upstream, _Line())
         known = line.waiting.get(upstream_task_id)
         if known is None:
@@ -78,6 +87,8 @@ class PollBatches:
         try:
             found = await _asked(adapter, list(taken))
         except UpstreamError as error:
+            if len(taken) > 1:
+                self._remember(upstream, taken)
             for waiting in taken.values():
                 _tell(waiting, error)
             return
@@ -86,6 +97,11 @@ class PollBatches:
                 _tell(waiting, found[task_id])
             else:
                 _tell(waiting, await self._single(upstream, adapter, task_id))
+
+    def _remember(self, upstream: str, task_ids: Iterable[str]) -> None:
+        if len(self._alone) > ALONE_MAX:
+            self._alone.clear()
+        self._alone.update((upstream, task_id) for task_id in task_ids)
 
     async def _single(
         self, upstream: str, adapter: UpstreamAdapter, task_id: str

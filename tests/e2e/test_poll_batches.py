@@ -113,6 +113,22 @@ async def test_one_failed_job_fails_alone_and_a_failed_query_fails_all_its_polls
     assert await polls(Budget(), Vendor(down=True), "a", "b") == [DOWN, DOWN]
 
 
+async def test_after_a_failed_query_each_job_is_asked_about_alone_once() -> None:
+    batches = PollBatches(cast("Any", Budget()))
+    vendor = Vendor({"a": Running(), "b": Running()}, down=True)
+
+    async def both() -> list[Any]:
+        each = (batches.poll("v", cast("Any", vendor), name, 0) for name in "ab")
+        return await asyncio.gather(*each, return_exceptions=True)
+
+    assert await both() == [DOWN, DOWN]
+    # The vendor chokes on the two together; alone it knows them.
+    assert await both() == [Running(progress=1), Running(progress=1)]
+    vendor.down = False
+    assert await both() == [Running(), Running()]
+    assert vendor.asked == [("a", "b"), ("a",), ("b",), ("a", "b")]
+
+
 async def test_a_caller_who_gives_up_takes_nobody_along() -> None:
     batches, vendor = PollBatches(cast("Any", Budget())), Vendor({"b": Running()})
     hasty = asyncio.create_task(batches.poll("v", cast("Any", vendor), "a", 0))
