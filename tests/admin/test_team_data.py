@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,9 +14,12 @@ import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
+from gateway.app.team_data import EraseTeam
 from gateway.cli import app
 from gateway.domain.administration import COMMAND_LINE
+from gateway.domain.errors import StoreUnavailable
 from gateway.domain.statement import month_named
+from gateway.stores.postgres.assets import PostgresAssets
 from gateway.stores.valkey import keys
 from tests.stores.postgres.building import PROMPT, accepted, delivered
 from tests.support.stack import MODEL, Stack, Team, running_stack
@@ -116,6 +119,27 @@ async def test_erasing_leaves_nothing_but_the_books(stack: Stack) -> None:
     again = await erase(stack, team, {"name": team.name})
     assert again.json() == {"id": team.id, "tasks_erased": 0, "pictures_deleted": 0}
     assert (await stack.get(other, f"/v1/tasks/{others['id']}")).json()["status"] == "completed"
+
+
+class _AwayAssets(PostgresAssets):
+    async def delete(self, asset_ids: Sequence[str]) -> int:
+        raise StoreUnavailable("The asset store is away.")
+
+
+async def test_an_erasure_that_broke_off_is_run_again_and_finds_the_pictures(stack: Stack) -> None:
+    team = await stack.team()
+    task = await picture(stack, team)
+    gateway = stack.gateway
+    away = _AwayAssets(gateway.database, gateway.core.clock)
+    with pytest.raises(StoreUnavailable):
+        await EraseTeam(gateway.core.admin.erase.store, away, gateway.live.forget).run(
+            team.id, team.name, COMMAND_LINE
+        )
+
+    answer = await erase(stack, team, {"name": team.name})
+
+    assert answer.json() == {"id": team.id, "tasks_erased": 1, "pictures_deleted": 1}
+    assert (await stack.client.get(task["results"][0])).status_code == 404
 
 
 async def test_erasing_waits_for_nobody(stack: Stack) -> None:
