@@ -63,13 +63,6 @@ def _row(event: str, facts: str) -> str:
     return f"{word}, team_id, alert_url, '{event}', {body}, at_ms, at_ms"
 
 
-_BUDGET_FACTS = """
-    'month', to_char(make_date((month - 1) / 12, (month - 1) % 12 + 1, 1), 'YYYY-MM'),
-    'percent', percent, 'spent', credits_text(month_spent),
-    'monthly_budget', credits_text(monthly_budget)
-"""
-_LOW_FACTS = "'balance', credits_text(balance), 'low_balance', credits_text(low_of)"
-
 # The highest percent that was reached and not told of this budget in this month.
 _BUDGET = f"""
 WITH reached AS (
