@@ -12,6 +12,7 @@ from gateway.app.ports.admin import (
     DrainAdmin,
     ExposureAdmin,
     KeyAdmin,
+    OperatorAdmin,
     PriceAdmin,
     TeamAdmin,
 )
@@ -35,6 +36,7 @@ class Admin:
     credits: CreditAdmin
     drains: DrainAdmin
     prices: PriceAdmin
+    operators: OperatorAdmin
     reset_health: Callable[[str], Awaitable[None]]
     reload: Callable[[Ask], Awaitable[None]]
     export: ExportTeam

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gateway.domain.access import CAPS, RULES, ApiKey, Team
+from gateway.domain.administration import Operator
 from gateway.domain.callback import CallbackLog
 from gateway.domain.exposure import Exposure
 from gateway.domain.ledger import Transfer, TransferKind
@@ -71,6 +72,19 @@ def key_view(key: ApiKey) -> dict[str, Any]:
         "credits_spent": format_micro(counts.spent),
         "credits_spent_this_month": format_micro(counts.month_spent),
         "version": key.version,
+    }
+
+
+def operator_view(one: Operator) -> dict[str, Any]:
+    """Give an operator without its token."""
+    return {
+        "id": one.id,
+        "name": one.name,
+        "role": one.role.value,
+        "ends_with": one.last4,
+        "created_at": time_text(one.created_ms),
+        "revoked_at": time_text(one.revoked_ms),
+        "version": one.version,
     }
 
 

@@ -48,6 +48,19 @@ class Actor:
 
 
 @dataclass(frozen=True, slots=True)
+class Operator:
+    """A person or a script that administers with a token of its own; times are UTC ms."""
+
+    id: str
+    name: str
+    role: Role
+    last4: str
+    created_ms: int
+    revoked_ms: int | None
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
 class RepeatMark:
     """What a repetition of a create call is recognised by: its Idempotency-Key and content."""
 

@@ -23,8 +23,9 @@ def administration(
     admin_key = settings.admin_key.get_secret_value() if settings.admin_key else ""
 
     async def actor(text: str) -> Actor | None:
-        is_key = bool(admin_key) and hmac.compare_digest(text.encode(), admin_key.encode())
-        return ADMIN_KEY if is_key else None
+        if admin_key and hmac.compare_digest(text.encode(), admin_key.encode()):
+            return ADMIN_KEY
+        return await books.operators.actor(text)
 
     return Admin(
         actor,
@@ -36,6 +37,7 @@ def administration(
         credits=books.ledger,
         drains=books.drains,
         prices=books.prices,
+        operators=books.operators,
         reset_health=reset_health,
         reload=reload,
         export=ExportTeam(books.ledger, books.keys, books.prices, books.team_rows),

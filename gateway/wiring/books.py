@@ -14,6 +14,7 @@ from gateway.stores.postgres.drains import PostgresDrains
 from gateway.stores.postgres.exposure import PostgresExposures
 from gateway.stores.postgres.keys import PostgresKeys
 from gateway.stores.postgres.ledger import PostgresLedger
+from gateway.stores.postgres.operators import PostgresOperators
 from gateway.stores.postgres.outbox import PostgresOutbox
 from gateway.stores.postgres.price_overrides import PostgresPrices
 from gateway.stores.postgres.repeats import PostgresRepeats
@@ -48,6 +49,7 @@ class Books:
     rotation: SecretRotation
     drains: PostgresDrains
     prices: PostgresPrices
+    operators: PostgresOperators
     repeats: PostgresRepeats
     old_urls: OldUrls
     team_rows: TeamExport
@@ -80,6 +82,7 @@ async def open_books(settings: Settings, database_url: str) -> AsyncGenerator[Bo
             SecretRotation(database, clock, vault),
             PostgresDrains(database, clock, vault),
             PostgresPrices(database, clock, vault),
+            PostgresOperators(database, clock, vault),
             PostgresRepeats(database, clock, vault),
             OldUrls(database, vault),
             TeamExport(database, vault),

@@ -40,6 +40,7 @@ def only(lines: list[str]) -> dict:
     ("text", "expected"),
     [
         (f"unknown key {KEY} here", "unknown key sk-igw-[redacted] here"),
+        ("a token op-igw-8QmXyZ0123456789 here", "a token op-igw-[redacted] here"),
         ("Authorization: Bearer abc.def-123", "Authorization: [redacted]"),
         ("{'authorization': 'Key 1234:abcd', 'a': 1}", "{'authorization': '[redacted]', 'a': 1}"),
         ("sent Bearer abcdef123456 on", "sent Bearer [redacted] on"),

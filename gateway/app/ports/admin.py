@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from gateway.domain.access import ApiKey, KeyRules, Team
-from gateway.domain.administration import Ask, AuditEntry
+from gateway.domain.administration import Ask, AuditEntry, Operator, Role
 from gateway.domain.callback import CallbackLog
 from gateway.domain.exposure import Exposure
 from gateway.domain.ledger import Transfer
@@ -164,6 +164,30 @@ class CreditAdmin(Protocol):
 
     async def statement(self, team_id: str, month: Month) -> Statement:
         """Give a team's statement. Raises NotFound."""
+        ...
+
+
+class OperatorAdmin(Protocol):
+    """Who administers. Every change writes its audit row."""
+
+    async def create_operator(self, name: str, role: Role, ask: Ask = ...) -> tuple[Operator, str]:
+        """Add one; gives it and its token. Raises NameTaken, InvalidRequest, RepeatedChange."""
+        ...
+
+    async def operator(self, operator_id: str) -> Operator:
+        """Give one without its token. Raises NotFound."""
+        ...
+
+    async def operator_page(self, limit: int, cursor: str | None) -> Page[Operator]:
+        """Give a page, newest first. Raises InvalidRequest for a bad cursor."""
+        ...
+
+    async def change_role(self, operator_id: str, role: Role, ask: Ask = ...) -> Operator:
+        """Trust one with something else. Raises NotFound, VersionConflict."""
+        ...
+
+    async def revoke_operator(self, operator_id: str, ask: Ask = ...) -> Operator:
+        """End a token now. Raises NotFound, VersionConflict."""
         ...
 
 

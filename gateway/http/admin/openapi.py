@@ -14,7 +14,7 @@ ADMIN_SCHEMES: dict[str, Any] = {
     "admin": {
         "type": "http",
         "scheme": "bearer",
-        "description": "GATEWAY_ADMIN_KEY.",
+        "description": "GATEWAY_ADMIN_KEY, or the token of an operator.",
     }
 }
 _LIMIT = {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": 50}

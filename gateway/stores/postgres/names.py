@@ -10,12 +10,13 @@ from string import ascii_letters, digits
 from gateway.domain.errors import InvalidRequest, Problem
 
 KEY_PREFIX = "sk-igw-"
+OPERATOR_PREFIX = "op-igw-"
 KEY_RANDOM = 30
 KEY_CHECKSUM = 6
 NAME_MAX = 100
 
 _BASE62 = digits + ascii_letters
-_KEY = re.compile(rf"{KEY_PREFIX}[0-9A-Za-z]{{{KEY_RANDOM + KEY_CHECKSUM}}}")
+_BODY = re.compile(rf"[0-9A-Za-z]{{{KEY_RANDOM + KEY_CHECKSUM}}}")
 
 
 def new_id(kind: str) -> str:
@@ -32,18 +33,18 @@ def checked_name(name: str) -> str:
     return name
 
 
-def new_key_text() -> str:
+def new_key_text(prefix: str = KEY_PREFIX) -> str:
     """Give a new API key: ``sk-igw-``, 30 random base62 characters, 6 of checksum."""
     body = _random(KEY_RANDOM)
-    return f"{KEY_PREFIX}{body}{_checksum(body)}"
+    return f"{prefix}{body}{_checksum(body)}"
 
 
-def is_key_text(text: str) -> bool:
+def is_key_text(text: str, prefix: str = KEY_PREFIX) -> bool:
     """Whether a text can be one of our keys; a mistyped or foreign one fails its checksum."""
-    if not _KEY.fullmatch(text):
+    body = text.removeprefix(prefix)
+    if not text.startswith(prefix) or not _BODY.fullmatch(body):
         return False
-    body = text.removeprefix(KEY_PREFIX)[:KEY_RANDOM]
-    return text.endswith(_checksum(body))
+    return body.endswith(_checksum(body[:KEY_RANDOM]))
 
 
 def _random(length: int) -> str:

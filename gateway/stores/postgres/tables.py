@@ -112,6 +112,21 @@ audit = Table(
     Index("audit_of_subject", "subject", text("id DESC")),
 )
 
+operators = Table(
+    "operators",
+    metadata,
+    Column("id", Word, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("role", Word, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    Column("last4", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("revoked_ms", BigInteger),
+    Column("version", Integer, nullable=False, server_default="1"),
+    UniqueConstraint("name", name="operators_name_key"),
+    UniqueConstraint("hash", name="operators_hash_key"),
+)
+
 price_overrides = Table(
     "price_overrides",
     metadata,

@@ -1,0 +1,101 @@
+"""`gateway operator …`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gateway.cli.output import AsJson, fail, group, run, show, show_table
+
+if TYPE_CHECKING:
+    from gateway.domain.administration import Role
+
+operator = group("Operators: who administers by /admin/v1.")
+
+RoleName = Annotated[str, typer.Option("--role", help="viewer, finance, operator or admin.")]
+OperatorId = Annotated[str, typer.Argument(metavar="ID", help="As `operator list` shows it.")]
+_COLUMNS = ("id", "name", "role", "ends_with", "created_at", "revoked_at")
+
+
+def _role(name: str, *, as_json: bool) -> Role:
+    from gateway.domain.administration import Role
+
+    try:
+        return Role(name)
+    except ValueError:
+        fail(f"--role must be one of {', '.join(Role)}", as_json=as_json)
+
+
+@operator.command("create")
+def create(
+    name: Annotated[str, typer.Argument(help="Unique name: a person, or what a script does.")],
+    role: RoleName,
+    as_json: AsJson = False,
+) -> None:
+    """Add an operator. The token is shown once and never again."""
+    trusted = _role(role, as_json=as_json)
+    show(run(_create(name, trusted), as_json=as_json), as_json=as_json)
+
+
+async def _create(name: str, role: Role) -> dict[str, Any]:
+    from gateway.app.views import operator_view
+    from gateway.cli.database import books
+
+    async with books() as opened:
+        made, token = await opened.operators.create_operator(name, role)
+        return {**operator_view(made), "token": token}
+
+
+@operator.command("list")
+def list_operators(as_json: AsJson = False) -> None:
+    """List operators, newest first, revoked ones included."""
+    show_table(run(_list(), as_json=as_json), _COLUMNS, as_json=as_json)
+
+
+async def _list() -> list[dict[str, Any]]:
+    from gateway.app.views import operator_view
+    from gateway.cli.database import books
+
+    found: list[dict[str, Any]] = []
+    cursor: str | None = None
+    async with books() as opened:
+        while True:
+            page = await opened.operators.operator_page(200, cursor)
+            found += [operator_view(one) for one in page.items]
+            cursor = page.cursor
+            if cursor is None:
+                return found
+
+
+@operator.command("role")
+def change_role(
+    operator_id: OperatorId,
+    role: Annotated[str, typer.Argument(help="viewer, finance, operator or admin.")],
+    as_json: AsJson = False,
+) -> None:
+    """Trust an operator with something else."""
+    trusted = _role(role, as_json=as_json)
+    show(run(_change(operator_id, trusted), as_json=as_json), as_json=as_json)
+
+
+async def _change(operator_id: str, role: Role) -> dict[str, Any]:
+    from gateway.app.views import operator_view
+    from gateway.cli.database import books
+
+    async with books() as opened:
+        return operator_view(await opened.operators.change_role(operator_id, role))
+
+
+@operator.command("revoke")
+def revoke(operator_id: OperatorId, as_json: AsJson = False) -> None:
+    """End an operator's token now."""
+    show(run(_revoke(operator_id), as_json=as_json), as_json=as_json)
+
+
+async def _revoke(operator_id: str) -> dict[str, Any]:
+    from gateway.app.views import operator_view
+    from gateway.cli.database import books
+
+    async with books() as opened:
+        return operator_view(await opened.operators.revoke_operator(operator_id))

@@ -1,0 +1,118 @@
+"""`/admin/v1/operators`: who administers, and what each is trusted with."""
+
+from __future__ import annotations
+
+from starlette.responses import JSONResponse, Response
+
+from gateway.app.views import operator_view
+from gateway.domain.administration import Operator, Permission, Role
+from gateway.domain.errors import RepeatedChange
+from gateway.http.admin.routes import AdminCall, AdminRoute, etag, paged
+
+ROLES = tuple(role.value for role in Role)
+_ROLE = {"type": "string", "enum": list(ROLES)}
+
+
+async def me(call: AdminCall) -> Response:
+    """Say who calls, and what that may do."""
+    actor = call.actor
+    allowed = [one.value for one in Permission if actor.role.may(one)]
+    view = {"id": actor.id, "name": actor.name, "role": actor.role.value, "permissions": allowed}
+    return JSONResponse(view)
+
+
+async def create(call: AdminCall) -> Response:
+    """Add an operator; the token is in this answer alone (and in repetitions of the call)."""
+    name, role = call.body.needed("name", maximum=100), _role(call)
+    call.body.finish()
+    operators = call.core.admin.operators
+    try:
+        made, token = await operators.create_operator(name, role, call.ask)
+    except RepeatedChange as earlier:
+        made, token = await operators.operator(earlier.subject), earlier.secret or ""
+    return _answer(made, {"token": token}, 201)
+
+
+async def list_operators(call: AdminCall) -> Response:
+    """List operators, newest first, revoked ones included."""
+    found = await call.core.admin.operators.operator_page(*call.page())
+    return JSONResponse(paged([operator_view(one) for one in found.items], found.cursor))
+
+
+async def get(call: AdminCall) -> Response:
+    """Give an operator without its token."""
+    return _answer(await call.core.admin.operators.operator(call.path["operator_id"]))
+
+
+async def update(call: AdminCall) -> Response:
+    """Change an operator's role."""
+    role = _role(call)
+    call.body.finish()
+    operator_id = call.path["operator_id"]
+    return _answer(await call.core.admin.operators.change_role(operator_id, role, call.ask))
+
+
+async def revoke(call: AdminCall) -> Response:
+    """End an operator's token now."""
+    operator_id = call.path["operator_id"]
+    return _answer(await call.core.admin.operators.revoke_operator(operator_id, call.ask))
+
+
+def _role(call: AdminCall) -> Role:
+    if call.body.needed("role") == "":
+        return Role.VIEWER
+    return Role(call.body.choice("role", ROLES, Role.VIEWER.value))
+
+
+def _answer(one: Operator, more: dict[str, str] | None = None, status: int = 200) -> Response:
+    return JSONResponse({**operator_view(one), **(more or {})}, status, headers=etag(one.version))
+
+
+_ONE = "/operators/{operator_id}"
+_NAME = {"type": "string", "minLength": 1, "maxLength": 100}
+_MADE = (400, 401, 403, 404, 409, 422, 503)
+_CHANGED = (400, 401, 403, 404, 412, 503)
+ROUTES = (
+    AdminRoute("GET", "/me", Permission.READ, me, "Who calls, and what that may do"),
+    AdminRoute(
+        "POST",
+        "/operators",
+        Permission.OPERATORS,
+        create,
+        "Add an operator",
+        creates=True,
+        body={"name": _NAME, "role": _ROLE},
+        required=("name", "role"),
+        status=201,
+        errors=_MADE,
+    ),
+    AdminRoute(
+        "GET",
+        "/operators",
+        Permission.READ,
+        list_operators,
+        "List operators, newest first",
+        query=("limit", "cursor"),
+    ),
+    AdminRoute("GET", _ONE, Permission.READ, get, "One operator"),
+    AdminRoute(
+        "PATCH",
+        _ONE,
+        Permission.OPERATORS,
+        update,
+        "Change an operator's role",
+        versioned=True,
+        body={"role": _ROLE},
+        required=("role",),
+        errors=_CHANGED,
+    ),
+    AdminRoute(
+        "POST",
+        f"{_ONE}/revoke",
+        Permission.OPERATORS,
+        revoke,
+        "End an operator's token now",
+        versioned=True,
+        errors=_CHANGED,
+    ),
+)
