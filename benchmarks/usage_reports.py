@@ -48,8 +48,8 @@ PEOPLE = (
     INSERT INTO accounts (team_id, balance) SELECT id, 1000000000000 FROM teams
     """,
     """
-    INSERT INTO api_keys (id, team_id, name, hash, last4, created_ms)
-    SELECT 'key_' || n, 'team_' || n / 2, 'key ' || n, n::text::bytea, '0000', 0
+    INSERT INTO api_keys (id, limits_id, team_id, name, hash, last4, created_ms)
+    SELECT 'key_' || n, 'key_' || n, 'team_' || n / 2, 'key ' || n, n::text::bytea, '0000', 0
     FROM generate_series(0, 39) n
     """,
 )

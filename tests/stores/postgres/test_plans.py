@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import pytest
 
+from gateway.embedded import EmbeddedPostgres
 from gateway.stores.postgres import task_sql
+from tests.support.engines import cloned_database
+
+
+@pytest.fixture
+def database_url(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
+    """A database of its own: tables that other tests filled and emptied are planned otherwise."""
+    with cloned_database(postgres, migrated_template) as url:
+        yield url
 
 
 @pytest.mark.parametrize("analyzed", [False, True])
