@@ -32,6 +32,9 @@ async def test_a_plan_for_empty_tables_scans_none_of_them(database, name, analyz
         await connection.execute(f"PREPARE hot AS {statement}")
         rows = await connection.fetch(f"EXPLAIN (COSTS OFF) EXECUTE hot({nulls})")
     plan = "\n".join(row[0] for row in rows)
-    assert "Index Scan using tasks_pkey" in plan
+    # By the key, one row at a time or a few of them gathered.
+    assert re.search(r"Index Scan (?:using|on) tasks_pkey\b", plan)
+    assert set(re.findall(r"Bitmap Index Scan on (tasks\w*)", plan)) <= {"tasks_pkey"}
     assert "Index Only Scan" not in plan
-    assert re.findall(r"(?:Seq|Bitmap Heap) Scan on (?:tasks|accounts|attempts)\b", plan) == []
+    assert re.findall(r"Seq Scan on (?:tasks|accounts|attempts)\b", plan) == []
+    assert re.findall(r"Bitmap Heap Scan on (?:accounts|attempts)\b", plan) == []
