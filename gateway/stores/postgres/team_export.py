@@ -67,7 +67,9 @@ FROM audit a WHERE a.subject = $1 OR a.after ->> 'team_id' = $1 OR a.before ->> 
     OR EXISTS (SELECT FROM attempts y JOIN usage u ON u.task_id = y.task_id
         WHERE y.id = a.subject AND u.team_id = $1)
 """
-AUDIT = f"SELECT a.id, a.at_ms, a.actor_name, a.action, a.subject, a.before, a.after {_AUDIT}"
+AUDIT = f"""
+SELECT a.id, a.at_ms, a.actor_name, a.action, a.subject, a.before, a.after {_AUDIT} ORDER BY a.id
+"""
 
 COUNT = f"""
 SELECT (SELECT count(*) FROM tasks WHERE team_id = $1)
