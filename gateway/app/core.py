@@ -25,6 +25,7 @@ Probe = Callable[[], Awaitable[None]]
 class Core:
     """Everything a caller-facing process needs. ``probes`` raise when their engine is away.
 
+    ``counted`` gives what this process counted of the tasks it ended, as Prometheus reads it.
     ``model_view`` renders one model for GET /v1/models; ``public_url`` None derives links from
     the address the caller used.
     """
@@ -45,6 +46,7 @@ class Core:
     probes: Mapping[str, Probe]
     readings: Readings
     upstreams: Upstreams
+    counted: Callable[[], bytes]
     sync_wait_s: float
     seats: Seats
     public_url: str | None

@@ -66,6 +66,13 @@ class PollBatches:
 
     async def _serve(self, upstream: str, adapter: UpstreamAdapter, line: _Line) -> None:
         await asyncio.sleep(LINGER_S)
+        try:
+            await self._send(upstream, adapter, line)
+        except Exception as error:  # noqa: BLE001 - whoever waits must hear it, whatever it is
+            while line.waiting:
+                _tell(line.waiting.popitem()[1], error)
+
+    async def _send(self, upstream: str, adapter: UpstreamAdapter, line: _Line) -> None:
         while line.waiting:
             wait_ms = await self._budgets.take_query(upstream)
             order = sorted(line.waiting, key=lambda task_id: line.waiting[task_id].likely_ms)
@@ -86,17 +93,16 @@ class PollBatches:
         """Ask once about all, and each that was not answered for by itself."""
         try:
             found = await _asked(adapter, list(taken))
-        except UpstreamError as error:
+            for task_id, waiting in taken.items():
+                if task_id in found:
+                    _tell(waiting, found[task_id])
+                else:
+                    _tell(waiting, await self._single(upstream, adapter, task_id))
+        except Exception as error:  # noqa: BLE001 - whoever waits must hear it, whatever it is
             if len(taken) > 1:
                 self._remember(upstream, taken)
             for waiting in taken.values():
                 _tell(waiting, error)
-            return
-        for task_id, waiting in taken.items():
-            if task_id in found:
-                _tell(waiting, found[task_id])
-            else:
-                _tell(waiting, await self._single(upstream, adapter, task_id))
 
     def _remember(self, upstream: str, task_ids: Iterable[str]) -> None:
         if len(self._alone) > ALONE_MAX:
@@ -123,10 +129,10 @@ async def _asked(
     return {task_ids[0]: await adapter.poll(task_ids[0])}
 
 
-def _tell(waiting: _Waiting, answer: PollAnswer | UpstreamError | int) -> None:
+def _tell(waiting: _Waiting, answer: PollAnswer | Exception | int) -> None:
     if waiting.answer.done():
         return
-    if isinstance(answer, UpstreamError):
+    if isinstance(answer, Exception):
         waiting.answer.set_exception(answer)
         # Whoever asked may have been cancelled meanwhile; then nobody is left to hear it.
         waiting.answer.exception()

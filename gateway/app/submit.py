@@ -61,6 +61,7 @@ class Plan:
     price: Price
     route: Route
     ignored: tuple[str, ...]
+    top_up: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,8 @@ class Submit:
         if not route.candidates and route.retry_at_ms is None:
             raise NoHealthyUpstream(f"No upstream can serve {model.id!r} right now.")
         ignored = (*draft.ignored, *(draft.field_names.get(name, name) for name in dropped))
-        return Plan(request, model, price_of(request, catalog), route, ignored)
+        price, top_up = price_of(request, catalog), catalog.routing.tops_up(model.id)
+        return Plan(request, model, price, route, ignored, top_up)
 
     async def _callback_problems(self, callback: CallbackSpec | None) -> list[Problem]:
         if callback is None:
@@ -281,7 +283,7 @@ class Submit:
             user_group=principal.user_group,
             ignored=plan.ignored,
             echo=draft.echo,
-            top_up=self.catalog().routing.tops_up(plan.model.id),
+            top_up=plan.top_up,
         )
 
 

@@ -52,6 +52,8 @@ def check(  # noqa: PLR0913, PLR0917 - typer makes an option of every parameter
     if rate <= 0:
         fail("--per-usd must be more than 0", as_json=as_json)
     most = micro_of(tolerance, "--tolerance-usd", as_json=as_json)
+    if most < 0:
+        fail("--tolerance-usd must be 0 or more", as_json=as_json)
     columns = {"id_column": id_column, "amount_column": amount_column}
     found = run(_check(file, upstream, month, _decimal(rate), most, columns), as_json=as_json)
     _show(found, as_csv=as_csv, as_json=as_json)
@@ -85,7 +87,7 @@ async def _check(
     try:
         with file.open(encoding="utf-8-sig", newline="") as text:
             lines = list(read_invoice(text, per_usd=per_usd, **columns))
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise NotFound(f"{file} cannot be read: {error}") from None
     async with books() as opened:
         costs = PostgresCosts(opened.database)

@@ -262,14 +262,14 @@ def _delivered(task: Task, event: AttemptDelivered) -> Task:
     moved = replace(replace_last(task, last), status=TaskStatus.PROCESSING)
     if task.top_up and len(images) < task.n:
         return replace(moved, kept=images)
-    return replace(moved, ending=Ending(TaskStatus.COMPLETED, images=images))
+    return replace(moved, kept=(), ending=Ending(TaskStatus.COMPLETED, images=images))
 
 
 def _ended(task: Task, ending: Ending) -> Task:
     """End a task; pictures that were delivered before are paid for, and no failure takes them."""
     if task.kept:
         ending = Ending(TaskStatus.COMPLETED, images=task.kept)
-    return replace(task, ending=ending)
+    return replace(task, kept=(), ending=ending)
 
 
 def _failed(task: Task, event: AttemptFailed) -> Task:

@@ -49,7 +49,7 @@ def ops_routes(core: Core, draining: asyncio.Event) -> list[BaseRoute]:
     async def metrics(_: Request) -> Response:
         show(await core.readings.read())
         show_upstreams(await core.upstreams.standings())
-        return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
+        return Response(generate_latest(REGISTRY) + core.counted(), media_type=CONTENT_TYPE_LATEST)
 
     async def asset(request: Request) -> Response:
         match = _ASSET_NAME.match(request.path_params["name"])

@@ -1,11 +1,18 @@
-"""Prometheus counters of a worker: what became of the tasks and attempts that it settled.
+"""Prometheus counters of a process: what became of the tasks and attempts that it settled.
 
-Sums over all workers are the whole gateway's; everything is counted once, when a task ends.
+Everything is counted once, when a task ends, by the process that settles it: a worker, or the API
+process that cancels it. Sums over all processes are the whole gateway's.
 """
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    generate_latest,
+    start_http_server,
+)
 
 from gateway.domain.errors import Unavailable
 from gateway.domain.task import Outcome, Task, TaskStatus
@@ -58,6 +65,11 @@ def count(task: Task) -> None:
             seconds = (attempt.finished_ms - attempt.started_ms) / 1000
             attempt_seconds.labels(attempt.upstream, model).observe(seconds)
     failovers.labels(model).inc(max(0, len(task.attempts) - 1))
+
+
+def counted() -> bytes:
+    """Give this process's counters as Prometheus reads them."""
+    return generate_latest(REGISTRY)
 
 
 def serve(settings: Settings) -> None:

@@ -294,6 +294,7 @@ def _core(parts: _Parts, query: Query, advance: Advance) -> Core:
         readings=Readings(
             parts.live, parts.books.outbox, parts.books.exposures, parts.books.ledger
         ),
+        counted=meters.counted,
         upstreams=Upstreams(parts.catalog, parts.outlook(), parts.clock),
         sync_wait_s=float(parts.settings.sync_wait_seconds),
         seats=Seats(parts.settings.waits_max),

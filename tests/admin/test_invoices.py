@@ -101,6 +101,8 @@ async def test_differences_are_listed_with_our_tasks(stack: Stack, desk: Desk) -
         ("task_id,cost\n", ("--per-usd", "0"), "--per-usd"),
         ("task_id,cost\n", ("--month", "2999-01"), "month"),
         ("", (), "header"),
+        ("task_id,cost\nv1," + "9" * 200_000 + "\n", (), "cannot be read"),
+        ("task_id,cost\n", ("--tolerance-usd=-1",), "--tolerance-usd"),
     ],
 )
 async def test_a_file_that_is_no_invoice_is_refused_by_name(

@@ -117,6 +117,8 @@ async def test_a_repeated_create_makes_one_operator_with_one_token(stack: Stack)
 async def test_what_is_wrong_is_named(stack: Stack) -> None:
     for body, param in (
         ({"name": "ada", "role": "king"}, "role"),
+        ({"name": "ada", "role": ""}, "role"),
+        ({"name": "ada", "role": ["admin"]}, "role"),
         ({"name": "ada"}, "role"),
         ({"role": "viewer"}, "name"),
         ({"name": " ", "role": "viewer"}, "name"),

@@ -92,6 +92,24 @@ async def test_metrics_have_the_circuit_of_every_model_and_account(stack: Stack)
     assert 'igw_upstream_drained{upstream="cheap"} 0.0' in text
 
 
+async def test_a_task_that_the_api_ends_is_counted_there(
+    tmp_path: Path, database_url: str, redis_url: str
+) -> None:
+    counted = f'igw_tasks_finished_total{{model="{MODEL}",status="cancelled"}} '
+
+    async def figure(running: Stack) -> float:
+        text = (await running.client.get("/metrics")).text
+        lines = (line for line in text.splitlines() if line.startswith(counted))
+        return sum(float(line.removeprefix(counted)) for line in lines)
+
+    async with running_stack(tmp_path, database_url, redis_url, workers=0) as running:
+        team, before = await running.team(), await figure(running)
+        created = await running.post(team, {"model": MODEL, "prompt": "a lantern"})
+        path = f"/v1/tasks/{created.json()['id']}/cancel"
+        assert (await running.post(team, {}, path)).status_code == 200
+        assert await figure(running) == before + 1
+
+
 async def test_a_reload_takes_the_new_prices_in_every_process(
     stack: Stack, database_url: str, redis_url: str
 ) -> None:

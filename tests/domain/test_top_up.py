@@ -52,6 +52,8 @@ def test_what_is_missing_is_made_elsewhere_and_both_are_paid_for():
     assert decide(task, facts(*BOTH)) == Submit(BOTH[1])
     whole = partly(started("b", 2), ACCEPTED, SECOND)
     assert whole.ending == Ending(TaskStatus.COMPLETED, images=(ONE, TWO))
+    # Nothing of the pictures stays elsewhere in the task, where an erasure would not look.
+    assert whole.kept == ()
     assert decide(whole, facts()) == Settle(whole.ending)
     settled = apply(whole, Settled(charge(whole, whole.ending), NOW + 200))
     assert (settled.charged, settled.cost) == (settled.hold, 52_000)
@@ -79,7 +81,7 @@ def test_three_upstreams_may_each_make_a_part():
 )
 def test_no_failure_of_the_rest_takes_what_was_delivered(events):
     task = partly(started("b", 2), *events)
-    assert task.ending == Ending(TaskStatus.COMPLETED, images=(ONE,))
+    assert (task.ending, task.kept) == (Ending(TaskStatus.COMPLETED, images=(ONE,)), ())
     assert charge(task, task.ending) == task.unit_price
 
 

@@ -113,6 +113,23 @@ async def test_one_failed_job_fails_alone_and_a_failed_query_fails_all_its_polls
     assert await polls(Budget(), Vendor(down=True), "a", "b") == [DOWN, DOWN]
 
 
+async def test_whatever_breaks_is_heard_by_everyone_who_waits() -> None:
+    class Broken(Vendor):
+        async def poll_many(self, task_ids: Sequence[str]) -> Any:
+            raise ZeroDivisionError
+
+    class Penniless(Budget):
+        async def take_query(self, upstream: str, count: int = 1) -> int:
+            raise ZeroDivisionError
+
+    async with asyncio.timeout(5):
+        found = [
+            *await polls(Budget(), Broken(), "a", "b"),
+            *await polls(Penniless(), Vendor(), "a"),
+        ]
+    assert [type(error) for error in found] == [ZeroDivisionError] * 3
+
+
 async def test_after_a_failed_query_each_job_is_asked_about_alone_once() -> None:
     batches = PollBatches(cast("Any", Budget()))
     vendor = Vendor({"a": Running(), "b": Running()}, down=True)

@@ -9,6 +9,7 @@ import pytest
 
 from gateway.domain.errors import Sent
 from gateway.domain.upstream import Job
+from tests.upstreams.dashscope import ACCEPTED, BASE, CHOICES, I2I, T2I
 from tests.upstreams.support import (
     FIELD,
     KITE,
@@ -21,24 +22,6 @@ from tests.upstreams.support import (
     wire,
 )
 
-BASE = "https://dashscope.aliyuncs.com/api/v1"
-ACCEPTED = {"output": {"task_status": "PENDING", "task_id": "5f2d0f52"}, "request_id": "r1"}
-CHOICES = {
-    "output": {
-        "finished": True,
-        "choices": [
-            {
-                "finish_reason": "stop",
-                "message": {
-                    "role": "assistant",
-                    "content": [{"type": "image", "image": "https://x/1.png?Expires=1795256733"}],
-                },
-            }
-        ],
-    },
-    "usage": {"image_count": 1},
-    "request_id": "r1",
-}
 DATA_URL = "data:image/jpeg;base64,/9j/4AAQ"
 
 
@@ -55,7 +38,6 @@ def message(model: str, urls: list[str], **parameters: Any) -> dict[str, Any]:
     return {"model": model, "input": source, "parameters": parameters}
 
 
-T2I, I2I = "wan2.5-t2i-preview", "wan2.5-i2i-preview"
 TEXT2IMAGE = "/services/aigc/text2image/image-synthesis"
 IMAGE2IMAGE = "/services/aigc/image2image/image-synthesis"
 GENERATION = "/services/aigc/image-generation/generation"

@@ -9,6 +9,7 @@ import pytest
 
 from gateway.domain.errors import Blame, Sent
 from gateway.domain.upstream import Accepted, Cancelled, Delivered, Running, UpstreamImage
+from tests.upstreams.dashscope import ACCEPTED, BASE, CHOICES, T2I
 from tests.upstreams.support import (
     DAY,
     NOW_S,
@@ -19,26 +20,6 @@ from tests.upstreams.support import (
     says,
     submit_error,
 )
-
-BASE = "https://dashscope.aliyuncs.com/api/v1"
-T2I, I2I = "wan2.5-t2i-preview", "wan2.5-i2i-preview"
-ACCEPTED = {"output": {"task_status": "PENDING", "task_id": "5f2d0f52"}, "request_id": "r1"}
-CHOICES = {
-    "output": {
-        "finished": True,
-        "choices": [
-            {
-                "finish_reason": "stop",
-                "message": {
-                    "role": "assistant",
-                    "content": [{"type": "image", "image": "https://x/1.png?Expires=1795256733"}],
-                },
-            }
-        ],
-    },
-    "usage": {"image_count": 1},
-    "request_id": "r1",
-}
 
 
 async def test_a_created_task_is_accepted() -> None:

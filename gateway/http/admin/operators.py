@@ -59,8 +59,7 @@ async def revoke(call: AdminCall) -> Response:
 
 
 def _role(call: AdminCall) -> Role:
-    if call.body.needed("role") == "":
-        return Role.VIEWER
+    call.body.raw("role", required=True)
     return Role(call.body.choice("role", ROLES, Role.VIEWER.value))
 
 

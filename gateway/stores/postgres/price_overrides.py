@@ -72,8 +72,11 @@ class PostgresPrices:
         was ever known: nobody is charged a price that was not agreed.
         """
         now_ms = self._clock.now_ms()
-        if self._known is not None and 0 <= now_ms - self._read_ms < FRESH_MS:
-            return self._known
+        if self._known is not None:
+            fresh = 0 <= now_ms - self._read_ms < FRESH_MS
+            if fresh or self._reading.locked():
+                # While one looks, nobody else waits for a database that may be slow.
+                return self._known
         async with self._reading:
             if self._known is None or not 0 <= now_ms - self._read_ms < FRESH_MS:
                 try:
