@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from gateway.app.invoices import CheckInvoice
 from gateway.app.ports.admin import (
     AuditLog,
     CallbackAdmin,
@@ -41,3 +42,4 @@ class Admin:
     reload: Callable[[Ask], Awaitable[None]]
     export: ExportTeam
     erase: EraseTeam
+    check_invoice: CheckInvoice

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 from typing import Any
 
+from gateway.app.ports import Clock
+from gateway.app.ports.admin import BookedAttempts
 from gateway.domain.errors import InvalidRequest, Problem
-from gateway.domain.invoice import Comparison, Finding
+from gateway.domain.invoice import Comparison, Finding, compare
 from gateway.domain.money import MICRO_MAX, MicroUsd, format_micro
+from gateway.domain.statement import month_named
 
 ID_COLUMNS = ("task_id", "id", "request_id", "job_id", "prediction_id")
 AMOUNT_COLUMNS = ("cost_usd", "cost", "amount", "total", "price")
@@ -17,22 +22,76 @@ PROBLEMS_MAX = 20
 FINDING_COLUMNS = ("kind", "upstream_task_id", "billed_usd", "booked_usd", "task_id", "attempt_id")
 
 
-def read_invoice(
-    lines: Iterable[str],
-    *,
-    per_usd: Decimal = Decimal(1),
-    id_column: str | None = None,
-    amount_column: str | None = None,
-) -> Iterator[tuple[str, MicroUsd]]:
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How an invoice is to be read, and what it is for.
+
+    ``per_usd`` and ``tolerance`` are in millionths: of units of its currency to the dollar, and of
+    dollars. Columns that are None are found by their usual names.
+    """
+
+    upstream: str
+    month: str
+    per_usd: int = 1_000_000
+    tolerance: MicroUsd = 1
+    id_column: str | None = None
+    amount_column: str | None = None
+
+    def problems(self) -> Iterator[Problem]:
+        """Give what is wrong with the amounts, by field."""
+        if self.per_usd <= 0:
+            yield Problem("per_usd", "per_usd is not valid.", legal="more than 0")
+        if self.tolerance < 0:
+            yield Problem("tolerance_usd", "tolerance_usd is not valid.", legal="0 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class CheckInvoice:
+    """Compares a vendor's invoice with what was booked for its upstream."""
+
+    booked: BookedAttempts
+    clock: Clock
+
+    async def run(self, lines: Iterable[str], terms: Terms) -> Comparison:
+        """Compare the lines of a CSV file with a header.
+
+        Raises InvalidRequest for a month, terms or a file that are not valid, StoreUnavailable.
+        """
+        month = month_named(terms.month, self.clock.now_ms())
+        if problems := list(terms.problems()):
+            raise InvalidRequest(*problems)
+        try:
+            # A month's file is large: others are not to wait while it is read.
+            billed = await asyncio.to_thread(lambda: list(read_invoice(lines, terms)))
+        except (UnicodeDecodeError, csv.Error) as error:
+            message = f"The file cannot be read: {error}"
+            raise InvalidRequest(Problem("", message, legal="CSV in UTF-8")) from None
+        names = [task_id for task_id, _ in billed]
+        booked = await self.booked.booked(terms.upstream, month.since_ms, month.until_ms, names)
+        if not booked:
+            await self._known(terms.upstream)
+        return await asyncio.to_thread(compare, billed, booked, tolerance=terms.tolerance)
+
+    async def _known(self, upstream: str) -> None:
+        """Raise InvalidRequest for a name under which nothing was ever booked: a typing error."""
+        known = await self.booked.upstreams()
+        if upstream not in known:
+            message = f"Nothing was ever booked for an upstream {upstream[:80]!r}."
+            legal = ", ".join(known) or "none yet"
+            raise InvalidRequest(Problem("upstream", message, legal=legal))
+
+
+def read_invoice(lines: Iterable[str], terms: Terms) -> Iterator[tuple[str, MicroUsd]]:
     """Read a CSV file with a header; gives the vendor's task id and the micro-USD of each line.
 
-    ``per_usd`` is how many units of the invoice's currency one dollar is. Raises InvalidRequest
-    naming every column that is missing or, at the end, the first lines that are wrong.
+    Raises InvalidRequest naming the first column that is missing or, at the end, the first lines
+    that are wrong.
     """
     rows = csv.DictReader(lines)
     known = list(rows.fieldnames or ())
-    task_id_of = _column(known, id_column, ID_COLUMNS, "id-column")
-    amount_of = _column(known, amount_column, AMOUNT_COLUMNS, "amount-column")
+    task_id_of = _column(known, terms.id_column, ID_COLUMNS, "id_column")
+    amount_of = _column(known, terms.amount_column, AMOUNT_COLUMNS, "amount_column")
+    per_usd = Decimal(terms.per_usd).scaleb(-6)
     problems: list[Problem] = []
     for row in rows:
         task_id, text = (row.get(task_id_of) or "").strip(), (row.get(amount_of) or "").strip()
@@ -80,7 +139,7 @@ def _column(known: list[str], wanted: str | None, usual: tuple[str, ...], option
         if name.lower() in by_name:
             return by_name[name.lower()]
     legal = ", ".join(known) or "a header line with names of columns"
-    message = f"The file has no column {wanted or ' or '.join(usual)}; name it with --{option}."
+    message = f"The file has no column {wanted or ' or '.join(usual)}; name it with {option}."
     raise InvalidRequest(Problem(option, message, legal=legal))
 
 

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.output import AsJson, fail, group, run, show, show_table
+from gateway.cli.output import AsJson, group, run, show, show_table
 from gateway.cli.usage import AsCsv
 from gateway.cli.values import micro_of
 
 if TYPE_CHECKING:
-    from decimal import Decimal
-
     from gateway.domain.invoice import Comparison
 
 invoice = group("Vendors' invoices against the books.")
@@ -49,51 +47,31 @@ def check(  # noqa: PLR0913, PLR0917 - typer makes an option of every parameter
     if as_csv and as_json:
         raise typer.BadParameter("--csv and --json exclude each other")
     rate = micro_of(per_usd, "--per-usd", as_json=as_json)
-    if rate <= 0:
-        fail("--per-usd must be more than 0", as_json=as_json)
     most = micro_of(tolerance, "--tolerance-usd", as_json=as_json)
-    if most < 0:
-        fail("--tolerance-usd must be 0 or more", as_json=as_json)
-    columns = {"id_column": id_column, "amount_column": amount_column}
-    found = run(_check(file, upstream, month, _decimal(rate), most, columns), as_json=as_json)
+    found = run(
+        _check(file, (upstream, month, rate, most, id_column, amount_column)), as_json=as_json
+    )
     _show(found, as_csv=as_csv, as_json=as_json)
     if found.findings:
         raise typer.Exit(1)
 
 
-def _decimal(micro: int) -> Decimal:
-    from decimal import Decimal
-
-    return Decimal(micro).scaleb(-6)
-
-
 async def _check(
-    file: Path,
-    upstream: str,
-    month: str,
-    per_usd: Decimal,
-    tolerance: int,
-    columns: dict[str, str | None],
+    file: Path, terms: tuple[str, str, int, int, str | None, str | None]
 ) -> Comparison:
-    from gateway.app.invoices import read_invoice
+    from gateway.app.invoices import CheckInvoice, Terms
     from gateway.cli.database import books
     from gateway.domain.errors import NotFound
-    from gateway.domain.invoice import compare
-    from gateway.domain.statement import month_named
     from gateway.stores.postgres.costs import PostgresCosts
     from gateway.wiring.books import SystemClock
 
-    asked = month_named(month, SystemClock().now_ms())
     try:
-        with file.open(encoding="utf-8-sig", newline="") as text:
-            lines = list(read_invoice(text, per_usd=per_usd, **columns))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            async with books() as opened:
+                costs = PostgresCosts(opened.database)
+                return await CheckInvoice(costs, SystemClock()).run(lines, Terms(*terms))
+    except OSError as error:
         raise NotFound(f"{file} cannot be read: {error}") from None
-    async with books() as opened:
-        costs = PostgresCosts(opened.database)
-        names = [task_id for task_id, _ in lines]
-        booked = await costs.booked(upstream, asked.since_ms, asked.until_ms, names)
-    return compare(lines, booked, tolerance=tolerance)
 
 
 def _show(found: Comparison, *, as_csv: bool, as_json: bool) -> None:

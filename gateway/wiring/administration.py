@@ -6,10 +6,12 @@ import hmac
 from collections.abc import Awaitable, Callable
 
 from gateway.app.admin import Admin
+from gateway.app.invoices import CheckInvoice
 from gateway.app.team_data import EraseTeam, ExportTeam
 from gateway.domain.administration import ADMIN_KEY, Actor, Ask
 from gateway.settings import Settings
-from gateway.wiring.books import Books
+from gateway.stores.postgres.costs import PostgresCosts
+from gateway.wiring.books import Books, SystemClock
 
 
 def administration(
@@ -42,4 +44,5 @@ def administration(
         reload=reload,
         export=ExportTeam(books.ledger, books.keys, books.prices, books.team_rows),
         erase=erase,
+        check_invoice=CheckInvoice(PostgresCosts(books.database), SystemClock()),
     )

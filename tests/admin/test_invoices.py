@@ -23,7 +23,9 @@ MONTH = datetime.now(UTC).strftime("%Y-%m")
 
 @pytest.fixture
 async def stack(tmp_path: Path, database_url: str, redis_url: str) -> AsyncIterator[Stack]:
-    async with running_stack(tmp_path, database_url, redis_url) as running:
+    async with running_stack(
+        tmp_path, database_url, redis_url, admin_key="the-admin-key"
+    ) as running:
         yield running
 
 
@@ -93,16 +95,16 @@ async def test_differences_are_listed_with_our_tasks(stack: Stack, desk: Desk) -
 @pytest.mark.parametrize(
     ("text", "words", "named"),
     [
-        ("when,what\n1,2\n", (), "id-column"),
-        ("task_id,what\n1,2\n", (), "amount-column"),
+        ("when,what\n1,2\n", (), "id_column"),
+        ("task_id,what\n1,2\n", (), "amount_column"),
         ("task_id,cost\nv1,free\nv2,1\n,3\n", (), "Line 2"),
         ("task_id,cost\nv1,1\n,3\n", (), "task_id is empty"),
         ("task_id,cost\nv1,inf\n", (), "'inf'"),
-        ("task_id,cost\n", ("--per-usd", "0"), "--per-usd"),
+        ("task_id,cost\n", ("--per-usd", "0"), "per_usd"),
         ("task_id,cost\n", ("--month", "2999-01"), "month"),
         ("", (), "header"),
         ("task_id,cost\nv1," + "9" * 200_000 + "\n", (), "cannot be read"),
-        ("task_id,cost\n", ("--tolerance-usd=-1",), "--tolerance-usd"),
+        ("task_id,cost\n", ("--tolerance-usd=-1",), "tolerance_usd"),
     ],
 )
 async def test_a_file_that_is_no_invoice_is_refused_by_name(
@@ -116,3 +118,48 @@ async def test_a_file_that_is_not_there_is_told(desk: Desk) -> None:
     words = ["invoice", "check", "none.csv", "--upstream", "cheap", "--month", MONTH]
     result = await asyncio.to_thread(CliRunner().invoke, app, words)
     assert (result.exit_code, "none.csv cannot be read" in result.stderr) == (1, True)
+
+
+async def asked(stack: Stack, text: str | bytes, **query: str) -> tuple[int, Any]:
+    """Ask the API instead of the command."""
+    given = {"upstream": "cheap", "month": MONTH, **query}
+    content = text.encode() if isinstance(text, str) else text
+    headers = {"authorization": "Bearer the-admin-key", "content-type": "text/csv"}
+    answer = await stack.client.post(
+        "/admin/v1/invoices/check", params=given, content=content, headers=headers
+    )
+    return answer.status_code, answer.json()
+
+
+async def test_the_api_compares_as_the_command_does(stack: Stack, desk: Desk) -> None:
+    first, second = await made(stack, 2)
+    text = f"\ufefftask_id,yuan\n{first},0.1562\nstranger,0.0071\n"
+    options = ("--amount-column", "yuan", "--per-usd", "7.1", "--json")
+    _, out = await desk.check(text, *options)
+    status, view = await asked(stack, text, amount_column="yuan", per_usd="7.1")
+    assert (status, view) == (200, json.loads(out.splitlines()[-1]))
+    found = {one["upstream_task_id"]: one["kind"] for one in view["differences"]}
+    assert found == {"stranger": "not_booked", second: "not_billed"}
+
+
+@pytest.mark.parametrize(
+    ("text", "query", "param"),
+    [
+        ("when,what\n1,2\n", {}, "id_column"),
+        ("task_id,cost\nv1,free\n", {}, "line 2"),
+        ("task_id,cost\n", {"month": "soon"}, "month"),
+        ("task_id,cost\n", {"per_usd": "0"}, "per_usd"),
+        ("task_id,cost\n", {"per_usd": "seven"}, "per_usd"),
+        ("task_id,cost\n", {"tolerance_usd": "-1"}, "tolerance_usd"),
+        ("task_id,cost\n", {"upstream": ""}, "upstream"),
+        ("task_id,cost\nv1,1\n", {"upstream": "chaep"}, "upstream"),
+        ("task_id,cost\n", {"curency": "CNY"}, "curency"),
+        (b"task_id,cost\n\xff\xfe,1\n", {}, None),
+        ("task_id,cost\nv1," + "9" * 200_000 + "\n", {}, None),
+    ],
+)
+async def test_the_api_names_what_is_wrong_with_an_invoice(
+    stack: Stack, text: str | bytes, query: dict[str, str], param: str | None
+) -> None:
+    status, answer = await asked(stack, text, **query)
+    assert (status, answer["error"]["param"]) == (400, param), answer

@@ -10,6 +10,7 @@ from gateway.domain.access import ApiKey, KeyRules, Team
 from gateway.domain.administration import Ask, AuditEntry, Operator, Role
 from gateway.domain.callback import CallbackLog
 from gateway.domain.exposure import Exposure
+from gateway.domain.invoice import Booked
 from gateway.domain.ledger import Transfer
 from gateway.domain.money import MicroCredits, MicroUsd
 from gateway.domain.price_overrides import PriceOverride
@@ -128,6 +129,22 @@ class ExposureAdmin(Protocol):
 
     async def resolve(self, attempt_id: str, cost: MicroUsd | None, ask: Ask) -> Attempt:
         """Book what one came to. Raises NotFound, InUse, InvalidRequest."""
+        ...
+
+
+class BookedAttempts(Protocol):
+    """What attempts cost, as the books have it."""
+
+    async def booked(
+        self, upstream: str, from_ms: int, until_ms: int, upstream_task_ids: Sequence[str]
+    ) -> Sequence[Booked]:
+        """Give an upstream's attempts of a time (UTC ms), and those that are named, whenever they
+        were. Raises StoreUnavailable.
+        """
+        ...
+
+    async def upstreams(self) -> Sequence[str]:
+        """Give the names of all upstreams that anything was ever booked for."""
         ...
 
 

@@ -58,7 +58,10 @@ def _operation(route: AdminRoute) -> dict[str, Any]:
         "parameters": _parameters(route),
         "responses": {str(route.status): done} | {str(s): _failed(s) for s in route.errors},
     }
-    if route.body is not None:
+    if route.file is not None:
+        file = {"schema": {"type": "string", "format": "binary"}}
+        operation["requestBody"] = {"required": True, "content": {route.file: file}}
+    elif route.body is not None:
         operation["requestBody"] = _body(route)
     return operation
 

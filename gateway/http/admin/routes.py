@@ -20,13 +20,17 @@ LIMIT_MAX = 200
 
 @dataclass(frozen=True, slots=True)
 class AdminCall:
-    """One authorised call. ``body`` and ``query`` name every problem they find at once."""
+    """One authorised call. ``body`` and ``query`` name every problem they find at once.
+
+    ``content`` is the body as it came.
+    """
 
     core: Core
     request: Request
     ask: Ask
     body: Fields
     query: Fields
+    content: bytes = b""
 
     @property
     def actor(self) -> Actor:
@@ -56,7 +60,8 @@ class AdminRoute:
     """One address under ``/admin/v1``; what follows ``summary`` is its OpenAPI.
 
     ``creates``: takes an Idempotency-Key. ``versioned``: takes If-Match. ``body`` maps field
-    names to JSON Schemas, ``required`` names those that must be sent.
+    names to JSON Schemas, ``required`` names those that must be sent. ``file`` is the media type
+    of a body that is a file and not JSON fields.
     """
 
     method: str
@@ -68,6 +73,7 @@ class AdminRoute:
     versioned: bool = False
     body: Mapping[str, Any] | None = None
     required: tuple[str, ...] = ()
+    file: str | None = None
     query: tuple[str, ...] = ()
     status: int = 200
     content_type: str = "application/json"

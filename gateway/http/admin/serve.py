@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -28,8 +29,9 @@ from gateway.http.replies import error_response
 
 IDEMPOTENCY_KEY = "idempotency-key"
 _VERSION = re.compile(r'(?:W/)?"([0-9]{1,9})"\Z')
-# The cap of a body is the same as that of any call without pictures.
+# The caps are those of any call: without pictures, and for a file that of one with pictures.
 _BODY = Route("POST", BASE, Operation.QUERY, "an administrative call")
+_FILE = replace(_BODY, images_allowed=True)
 
 
 def admin_routes(core: Core) -> list[HttpRoute]:
@@ -68,7 +70,7 @@ async def _actor(core: Core, request: Request) -> Actor:
 
 async def _call(core: Core, route: AdminRoute, request: Request, actor: Actor) -> AdminCall:
     declared = request.headers.get("content-length", "")
-    body = await read_body(request.receive, declared, _BODY)
+    body = await read_body(request.receive, declared, _FILE if route.file else _BODY)
     sent = _object(body) if route.body is not None else {}
     query = Fields(dict(request.query_params), route.query)
     query.finish()
@@ -78,7 +80,7 @@ async def _call(core: Core, route: AdminRoute, request: Request, actor: Actor) -
         mark=_mark(route, request, body) if route.creates else None,
         version=_version(request.headers.get("if-match")) if route.versioned else None,
     )
-    return AdminCall(core, request, ask, Fields(sent, tuple(route.body or ())), query)
+    return AdminCall(core, request, ask, Fields(sent, tuple(route.body or ())), query, body)
 
 
 def _object(body: bytes) -> Mapping[str, Any]:

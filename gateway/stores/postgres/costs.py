@@ -27,6 +27,11 @@ WHERE upstream = $1 AND (
 ORDER BY started_ms, id
 """
 
+# Gives every upstream that ended tasks tried.
+UPSTREAMS = """
+SELECT DISTINCT upstream FROM usage_days WHERE upstream <> '' ORDER BY upstream
+"""
+
 
 class PostgresCosts:
     """Costs in PostgreSQL, from the rollup of days."""
@@ -52,3 +57,7 @@ class PostgresCosts:
         names = [plain(name) for name in upstream_task_ids]
         rows = await self._db.read(BOOKED, plain(upstream), from_ms, until_ms, names)
         return [Booked(**dict(row)) for row in rows]
+
+    async def upstreams(self) -> Sequence[str]:
+        """Give the names of upstreams that ended tasks tried. Raises StoreUnavailable."""
+        return [row["upstream"] for row in await self._db.read(UPSTREAMS)]
