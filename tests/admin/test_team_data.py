@@ -118,6 +118,12 @@ async def test_erasing_leaves_nothing_but_the_books(stack: Stack) -> None:
     await stack.assert_ledger_is_clean()
     again = await erase(stack, team, {"name": team.name})
     assert again.json() == {"id": team.id, "tasks_erased": 0, "pictures_deleted": 0}
+    one = f"/admin/v1/teams/{team.id}"
+    for revived in (
+        await stack.client.post(f"{one}/resume", headers=ADMIN),
+        await stack.client.patch(one, json={"name": "new"}, headers=ADMIN),
+    ):
+        assert (revived.status_code, "was erased" in revived.text) == (409, True)
     assert (await stack.get(other, f"/v1/tasks/{others['id']}")).json()["status"] == "completed"
 
 

@@ -24,6 +24,11 @@ def new_id(kind: str) -> str:
     return f"{kind}_{_random(16)}"
 
 
+def erased_name(team_id: str) -> str:
+    """Give what an erased team is called."""
+    return f"erased {team_id}"
+
+
 def checked_name(name: str) -> str:
     """Give a name without surrounding blanks. Raises InvalidRequest unless it is printable."""
     name = name.strip()

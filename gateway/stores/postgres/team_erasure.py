@@ -12,6 +12,7 @@ from gateway.domain.errors import InUse, InvalidRequest, NotFound, Problem
 from gateway.stores.postgres.changes import Changes
 from gateway.stores.postgres.codec import decode_task, encode, plain
 from gateway.stores.postgres.database import Database
+from gateway.stores.postgres.names import erased_name
 from gateway.stores.postgres.vault import Vault
 
 LOCK = "SELECT id, name FROM teams WHERE id = $1 FOR UPDATE"
@@ -79,11 +80,6 @@ OF_TEAM = (
     "DELETE FROM gone_receivers WHERE team_id = $1",
     "DELETE FROM idempotency_keys WHERE team_id = $1",
 )
-
-
-def erased_name(team_id: str) -> str:
-    """Give what an erased team is called."""
-    return f"erased {team_id}"
 
 
 class PostgresErasure:

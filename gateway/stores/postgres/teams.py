@@ -24,7 +24,7 @@ from gateway.stores.postgres.changes import Change, Changes
 from gateway.stores.postgres.codec import plain
 from gateway.stores.postgres.cursors import cursor_of, read_cursor
 from gateway.stores.postgres.database import Database
-from gateway.stores.postgres.names import checked_name, new_id
+from gateway.stores.postgres.names import checked_name, erased_name, new_id
 from gateway.stores.postgres.urls import readable_url, seal_url
 from gateway.stores.postgres.vault import Vault, WrongSecretKey
 
@@ -162,7 +162,8 @@ class TeamStore:
     async def update_team(self, team_id: str, fields: Mapping[str, Any], ask: Ask) -> Team:
         """Change a team's name, group, ``callback_retries`` or budget; what is not given stays.
 
-        Raises NotFound, NameTaken, VersionConflict, and InvalidRequest for bad fields.
+        Raises NotFound, NameTaken, VersionConflict, InUse for an erased team, and InvalidRequest
+        for bad fields.
         """
         given = {**fields, "name": checked_name(fields["name"])} if "name" in fields else fields
         try:
@@ -177,7 +178,7 @@ class TeamStore:
     ) -> Team:
         """Stop a team's keys from working within a second, or let them work again.
 
-        Tasks that were accepted go on. Raises NotFound, VersionConflict.
+        Tasks that were accepted go on. Raises NotFound, VersionConflict, InUse for an erased team.
         """
         action = "team.suspend" if suspended else "team.resume"
         async with self._changes.begin(ask) as change:
@@ -260,6 +261,8 @@ async def _locked(change: Change, team_id: str) -> dict[str, Any]:
 
 async def _change(change: Change, team_id: str, action: str, given: Mapping[str, Any]) -> None:
     stored = await _locked(change, team_id)
+    if stored["name"] == erased_name(team_id):
+        raise InUse("This team was erased; nothing of it changes any more.")
     before = _opened(change, stored)
     after = {**before, **given}
     problems = tuple(_budget({name: after[name] for name in BUDGET}).problems())
