@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,8 @@ import pytest_asyncio
 
 from gateway.embedded import EmbeddedPostgres, EmbeddedValkey
 from tests.support.engines import cloned_database, flush
+from tests.support.pictures import png
+from tests.support.sdk import SdkProcess, Sdks, sdk_processes
 from tests.support.shared import Shared, shared_stack
 from tests.support.stack import Stack, running_stack
 
@@ -63,3 +65,27 @@ def calm_stack(module_stack: Stack) -> Iterator[Stack]:
     yield module_stack
     for vendor in module_stack.simulator.vendors:
         module_stack.simulator.clear(vendor)
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[list[SdkProcess]]:
+    with sdk_processes("dashscope_calls") as found:
+        yield found
+
+
+@pytest.fixture
+def sdks(calm_stack: Stack, processes: list[SdkProcess]) -> Sdks:
+    return Sdks(processes, calm_stack)
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Callable[..., str]:
+    """Gives the address of a picture file on this machine."""
+
+    def make(name: str = "my cat.png", content: bytes | None = None) -> str:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(png() if content is None else content)
+        return f"file://{path}"
+
+    return make
