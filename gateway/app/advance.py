@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from gateway.app.looking import look
 from gateway.app.polling import cancel as cancel_upstream
 from gateway.app.polling import poll
 from gateway.app.ports import (
@@ -26,6 +27,7 @@ from gateway.domain.steps import (
     CancelRequested,
     CancelUpstream,
     Done,
+    Look,
     PlanRoute,
     Poll,
     Record,
@@ -72,7 +74,8 @@ class Advance:
     async def _run(self, visit: Visit) -> None:
         for _ in range(STEPS_MAX):
             now_ms = self.tools.clock.now_ms()
-            step = decide(visit.task, visit.facts(now_ms))
+            can_look = self.tools.lists.may_adopt(visit.task.last)
+            step = decide(visit.task, visit.facts(now_ms, can_look=can_look))
             match step:
                 case PlanRoute():
                     await self._plan(visit)
@@ -80,6 +83,8 @@ class Advance:
                     await submit(self.tools, visit, step)
                 case Poll():
                     await poll(self.tools, visit, step.attempt)
+                case Look():
+                    await look(self.tools, visit, step.attempt)
                 case CancelUpstream():
                     await cancel_upstream(self.tools, visit, step.attempt)
                 case Record():

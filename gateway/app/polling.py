@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import assert_never
 
 import structlog
 
 from gateway.app.outcomes import delivered, failure, fold, observe
+from gateway.app.queries import may_ask
 from gateway.app.visit import Tools, Visit
 from gateway.crashpoints import CrashPoint, reached
 from gateway.domain.errors import (
@@ -28,8 +28,6 @@ from gateway.domain.task import Attempt, Task
 from gateway.domain.upstream import Cancelled, Delivered, PollAnswer, Running
 
 log = structlog.get_logger(__name__)
-
-CANCEL_TRIES = 3
 
 
 async def poll(tools: Tools, visit: Visit, attempt: Attempt) -> None:
@@ -110,8 +108,8 @@ async def cancel(tools: Tools, visit: Visit, attempt: Attempt) -> None:
     reached(CrashPoint.CANCEL_INTENDED)
     adapter = tools.adapters().get(attempt.upstream)
     confirmed = False
-    may_ask = await _may_ask(tools, attempt.upstream)
-    if may_ask and adapter is not None and attempt.upstream_task_id is not None:
+    allowed = await may_ask(tools.budgets, attempt.upstream)
+    if allowed and adapter is not None and attempt.upstream_task_id is not None:
         try:
             confirmed = await adapter.cancel(attempt.upstream_task_id)
         except UpstreamError as error:
@@ -121,13 +119,3 @@ async def cancel(tools: Tools, visit: Visit, attempt: Attempt) -> None:
     await fold(tools, visit, CancelConfirmed(now_ms) if confirmed else CancelRefused(now_ms))
     if confirmed:
         await tools.budgets.finish(attempt.upstream, attempt.id)
-
-
-async def _may_ask(tools: Tools, upstream: str) -> bool:
-    """Wait shortly for the right to send a query; a cancel counts as one."""
-    for _ in range(CANCEL_TRIES):
-        wait_ms = await tools.budgets.take_query(upstream)
-        if not wait_ms:
-            return True
-        await asyncio.sleep(min(wait_ms, 1_000) / 1_000)
-    return False

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from gateway.app.lost_submits import LostSubmits
 from gateway.app.ports import Budgets, Clock, Exposures, UpstreamAdapter
 from gateway.domain.administration import RECONCILIATION, Ask
 from gateway.domain.errors import Sent, UpstreamError
@@ -26,7 +27,8 @@ BATCH = 100
 
 @dataclass(slots=True)
 class Reconcile:
-    """Resolves exposure of attempts that a vendor had accepted and nobody waits for any more.
+    """Resolves exposure of attempts that nobody waits for any more: of those a vendor is known to
+    have accepted, and of lost submits whose job, or whose lack of one, its list shows (``lost``).
 
     A late success is booked as cost without a charge (waste); a vendor that failed the task or
     cancelled it bills nothing. Any number of processes may run it: ``alone`` is a lock over all.
@@ -36,6 +38,7 @@ class Reconcile:
     adapters: Callable[[], Mapping[str, UpstreamAdapter]]
     budgets: Budgets
     clock: Clock
+    lost: LostSubmits
     alone: Callable[[], AbstractAsyncContextManager[bool]]
     _asked: dict[str, tuple[int, int]] = field(default_factory=dict)
     """When to ask about an attempt again, and the pause after that; lost with the process."""
@@ -47,9 +50,9 @@ class Reconcile:
 
     async def _run(self) -> int:
         now_ms = self.clock.now_ms()
+        resolved = await self.lost.judge()
         found = await self.exposures.askable(now_ms - ASK_WITHIN_MS, BATCH)
         self._asked = {one.id: self._asked[one.id] for one in found if one.id in self._asked}
-        resolved = 0
         for one in found:
             due_ms, pause_ms = self._asked.get(one.id, (0, FIRST_PAUSE_MS))
             if due_ms <= now_ms and not await self.budgets.take_query(one.upstream):

@@ -20,6 +20,7 @@ from gateway.app.ports import (
 )
 from gateway.app.results import ResultKeeper
 from gateway.app.retries import RetryBudget
+from gateway.app.task_lists import TaskLists
 from gateway.domain.model import Catalog
 from gateway.domain.request import GenerationRequest
 from gateway.domain.routing import Route
@@ -41,6 +42,7 @@ class Tools:
     spending: Spending
     retries: RetryBudget
     batches: PollBatches
+    lists: TaskLists
     outlook: Outlook
     results: ResultKeeper
     clock: Clock
@@ -62,11 +64,11 @@ class Visit:
         """Give the request for what is still to be made."""
         return replace(request, n=self.task.missing) if self.task.kept else request
 
-    def facts(self, now_ms: int) -> Facts:
+    def facts(self, now_ms: int, *, can_look: bool = False) -> Facts:
         """Give the facts for the next decision."""
         if self.route is None:
-            return Facts(now_ms)
+            return Facts(now_ms, can_look=can_look)
         busy = self.busy or {}
         free = tuple(c for c in self.route.candidates if c.upstream not in busy)
         waits = [*busy.values(), *([self.route.retry_at_ms] if self.route.retry_at_ms else [])]
-        return Facts(now_ms, free, min(waits) if waits else None)
+        return Facts(now_ms, free, min(waits) if waits else None, can_look)

@@ -217,6 +217,7 @@ def _account(table: Table, name: str, provider: Provider, environ: Mapping[str, 
         submit_timeout_ms=timeout_ms or int(provider.submit_timeout_s * 1000),
         on_ambiguous=OnAmbiguous(on_ambiguous),
         idempotent_submit=provider.idempotent_submit if idempotent is None else idempotent,
+        exclusive_account=table.flag("exclusive_account") or False,
         options=_options(table, provider),
     )
 

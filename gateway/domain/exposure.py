@@ -32,6 +32,8 @@ class Exposure:
     started_ms: int
     exposure: MicroUsd
     n: int
+    finished_ms: int | None = None
+    adapter: str = ""
 
     @property
     def created_ms(self) -> int:

@@ -25,6 +25,7 @@ from gateway.domain.steps import (
     Event,
     Facts,
     GaveUp,
+    Look,
     PlanRoute,
     Poll,
     PollMissed,
@@ -55,6 +56,10 @@ from gateway.domain.task import (
 MISSES_MAX = 8
 POLL_DELAYS_MS = (1_000, 1_000, 2_000, 2_000, 3_000, 5_000)
 NO_CANDIDATE_RETRY_MS = 1_000
+# When to look for a lost submit in the vendor's list, counted from the loss; then, while the task
+# waits for it, again and again.
+LOOKS_MS = (2_000, 7_000)
+LOOK_PAUSE_MS = 30_000
 
 
 def decide(task: Task, facts: Facts) -> Step:
@@ -73,7 +78,7 @@ def decide(task: Task, facts: Facts) -> Step:
     if facts.now_ms >= task.deadline_ms:
         return Record(GaveUp(_deadline_error(task), facts.now_ms))
     if last is not None and last.outcome is Outcome.UNKNOWN:
-        held = _after_unknown(task, last, facts.now_ms)
+        held = _after_unknown(task, last, facts)
         if held is not None:
             return held
     if task.not_before_ms > facts.now_ms:
@@ -119,17 +124,37 @@ def _watch(task: Task, last: Attempt, now_ms: int) -> Step:
     return Poll(last)
 
 
-def _after_unknown(task: Task, last: Attempt, now_ms: int) -> Step | None:
-    """After an unknown submit: ask the same vendor again where that is safe, else as configured."""
-    if not last.may_be_resent:
-        return _ambiguous(task, last, now_ms)
-    due_ms = (last.finished_ms or last.started_ms) + max(BACKOFF_MS[0], last.retry_after_ms)
-    return _resend(last) if now_ms >= due_ms else Sleep(due_ms)
+def _after_unknown(task: Task, last: Attempt, facts: Facts) -> Step | None:
+    """After an unknown submit: ask the same vendor again where that is safe, else look for the
+    job in its list where that can tell, else as configured.
+    """
+    lost_ms = last.finished_ms or last.started_ms
+    if last.may_be_resent:
+        due_ms = lost_ms + max(BACKOFF_MS[0], last.retry_after_ms)
+        return _resend(last) if facts.now_ms >= due_ms else Sleep(due_ms)
+    look_ms = _look_after_ms(task, last) if facts.can_look else None
+    if look_ms is None:
+        return _ambiguous(task, last, facts.now_ms)
+    due_ms = min(lost_ms + look_ms, task.deadline_ms)
+    return Look(last) if facts.now_ms >= due_ms else Sleep(due_ms)
+
+
+def _look_after_ms(task: Task, last: Attempt) -> int | None:
+    """Give how long after the loss the next look is due; None when there was the last one."""
+    if last.polls < len(LOOKS_MS):
+        return LOOKS_MS[last.polls]
+    if last.on_ambiguous is OnAmbiguous.WAIT and _unknown(task) <= 1:
+        return LOOKS_MS[-1] + LOOK_PAUSE_MS * (last.polls - len(LOOKS_MS) + 1)
+    return None
+
+
+def _unknown(task: Task) -> int:
+    return sum(1 for attempt in task.attempts if attempt.outcome is Outcome.UNKNOWN)
 
 
 def _ambiguous(task: Task, last: Attempt, now_ms: int) -> Step | None:
     """After an unknown submit: None when failing over is allowed (once per task)."""
-    unknown = sum(1 for attempt in task.attempts if attempt.outcome is Outcome.UNKNOWN)
+    unknown = _unknown(task)
     if last.on_ambiguous is OnAmbiguous.FAILOVER and unknown <= 1:
         return None
     if last.on_ambiguous is OnAmbiguous.WAIT and unknown <= 1:
@@ -199,14 +224,7 @@ def apply(task: Task, event: Event) -> Task:  # noqa: C901, PLR0912 - one branch
         case AttemptStarted():
             return _started(task, event.attempt)
         case AttemptAccepted():
-            last = replace(
-                task.attempts[-1],
-                outcome=Outcome.ACCEPTED,
-                upstream_task_id=event.upstream_task_id,
-                misses=0,
-                exposure=0,
-            )
-            return replace(replace_last(task, last), status=TaskStatus.PROCESSING)
+            return _accepted(task, event)
         case AttemptProgressed():
             return _progressed(task, event)
         case PollMissed():
@@ -240,6 +258,21 @@ def _started(task: Task, attempt: Attempt) -> Task:
     if last is not None and last.id == attempt.id:
         return replace_last(task, attempt)
     return replace(task, attempts=(*task.attempts, attempt))
+
+
+def _accepted(task: Task, event: AttemptAccepted) -> Task:
+    last = replace(
+        task.attempts[-1],
+        outcome=Outcome.ACCEPTED,
+        upstream_task_id=event.upstream_task_id,
+        misses=0,
+        exposure=0,
+        finished_ms=None,
+        code=None,
+        reason=None,
+        blame=None,
+    )
+    return replace(replace_last(task, last), status=TaskStatus.PROCESSING)
 
 
 def _progressed(task: Task, event: AttemptProgressed) -> Task:

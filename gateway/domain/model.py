@@ -207,6 +207,7 @@ class Upstream:
     """One configured account at a provider (⚑ §5). ``options`` are adapter settings.
 
     ``daily_cost`` is the most its jobs of one UTC day may cost, in micro-USD; 0 is no limit.
+    ``exclusive_account``: nobody but this gateway makes jobs with the account.
     """
 
     name: str
@@ -221,6 +222,7 @@ class Upstream:
     submit_timeout_ms: int = 30_000
     on_ambiguous: OnAmbiguous = OnAmbiguous.FAILOVER
     idempotent_submit: bool = False
+    exclusive_account: bool = False
     options: Mapping[str, str | int | bool] = field(default_factory=dict)
 
 

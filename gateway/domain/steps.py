@@ -14,12 +14,14 @@ class Facts:
     """What the worker knows at a visit.
 
     ``candidates`` are ranked, None when no route was planned yet; ``retry_at_ms`` says when
-    capacity may be free again if all eligible offers are busy.
+    capacity may be free again if all eligible offers are busy. ``can_look`` says that the job of
+    a lost newest submit can be told from its vendor's task list.
     """
 
     now_ms: int
     candidates: tuple[Candidate, ...] | None = None
     retry_at_ms: int | None = None
+    can_look: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,13 @@ class Submit:
 @dataclass(frozen=True, slots=True)
 class Poll:
     """Ask the vendor how this attempt stands."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Look for the job of this attempt, whose answer was lost, in the vendor's task list."""
 
     attempt: Attempt
 
@@ -75,7 +84,7 @@ class Done:
     """Nothing is left to do."""
 
 
-Step = PlanRoute | Submit | Poll | CancelUpstream | Record | Settle | Sleep | Done
+Step = PlanRoute | Submit | Poll | Look | CancelUpstream | Record | Settle | Sleep | Done
 
 
 # --- what can happen ----------------------------------------------------------------------
@@ -97,7 +106,7 @@ class AttemptStarted:
 
 @dataclass(frozen=True, slots=True)
 class AttemptAccepted:
-    """The vendor took the job under this id."""
+    """The vendor took the job under this id, as its answer or later its task list says."""
 
     upstream_task_id: str
     at_ms: int
@@ -113,7 +122,7 @@ class AttemptProgressed:
 
 @dataclass(frozen=True, slots=True)
 class PollMissed:
-    """A query of a live attempt failed; ``unknown_task`` when the vendor denied the id."""
+    """A query about an attempt said nothing; ``unknown_task`` when the vendor denied the id."""
 
     unknown_task: bool
     at_ms: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gateway.domain.lost import ListedJob
 from gateway.domain.model import Offer, Upstream
 from gateway.domain.request import GenerationRequest, Size
 
@@ -65,6 +66,14 @@ class Delivered:
 @dataclass(frozen=True, slots=True)
 class Cancelled:
     """The vendor says the job was cancelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """A page of a vendor's task list; ``next_cursor`` is None where the list ends."""
+
+    jobs: tuple[ListedJob, ...]
+    next_cursor: str | None = None
 
 
 PollAnswer = Running | Delivered | Cancelled

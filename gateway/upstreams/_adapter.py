@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.domain.errors import UpstreamError
-from gateway.domain.upstream import PollAnswer
+from gateway.domain.upstream import JobPage, PollAnswer
 from gateway.upstreams._http import UpstreamHttp
 
 
@@ -51,6 +51,14 @@ class Base:
             except UpstreamError as error:
                 found[task_id] = error
         return found
+
+    def lists(self, protocol: str) -> bool:
+        """Say no: this vendor has no list of tasks, or none that tells when they were made."""
+        return False
+
+    async def list_jobs(self, since_ms: int, until_ms: int, cursor: str | None) -> JobPage:
+        """List the jobs made in a time."""
+        raise NotImplementedError
 
     async def cancel(self, upstream_task_id: str) -> bool:
         """Cancel nothing: this vendor has no call for it."""

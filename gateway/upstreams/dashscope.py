@@ -9,6 +9,8 @@ synchronous. Names that differ by region come as ``offer.upstream_model``. The u
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from urllib.parse import urlencode
 
 from gateway.domain.errors import Sent
 from gateway.domain.model import Feature
@@ -18,6 +20,7 @@ from gateway.domain.upstream import (
     Cancelled,
     Delivered,
     Job,
+    JobPage,
     PollAnswer,
     Running,
     SubmitAnswer,
@@ -25,6 +28,7 @@ from gateway.domain.upstream import (
 from gateway.upstreams._adapter import Base, Facts
 from gateway.upstreams._dashscope_errors import ERRORS
 from gateway.upstreams._errors import cannot_ask, read_fault, task_unknown, unreadable
+from gateway.upstreams._lists import listed, whole
 from gateway.upstreams._results import delivered, picture
 from gateway.upstreams._wire import (
     DAY_S,
@@ -43,6 +47,10 @@ from gateway.upstreams._wire import (
 )
 
 FACTS = Facts(can_cancel=True)
+LIST_PAGE = 50
+ZONES: tuple[tzinfo, ...] = (timezone(timedelta(hours=8)), UTC)
+"""Whose clock the times of a list call are read by is not documented (§6): Beijing's, as in the
+answers, or UTC. Both are asked, for an empty list is believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +131,25 @@ class Adapter(Base):
         )
         return answer.status < 300
 
+    def lists(self, protocol: str) -> bool:
+        """Say whether the protocol makes tasks; what blocks until the pictures are there is none."""
+        return protocol in ENDPOINTS and ENDPOINTS[protocol].is_async
+
+    async def list_jobs(self, since_ms: int, until_ms: int, cursor: str | None) -> JobPage:
+        """List tasks by when they were made, within 24 hours (§6)."""
+        zone, page = (0, 1) if cursor is None else (int(part) for part in cursor.split(":"))
+        asked = {
+            "page_no": page,
+            "page_size": LIST_PAGE,
+            "start_time": _clock(since_ms, ZONES[zone]),
+            "end_time": _clock(until_ms, ZONES[zone]),
+        }
+        answer = await self.http.query("GET", f"/tasks?{urlencode(asked)}", ERRORS)
+        jobs = listed(answer.body, "task_id", "model_name", "gmt_create")
+        if page < whole(answer.body, "total_page"):
+            return JobPage(jobs, f"{zone}:{page + 1}")
+        return JobPage(jobs, f"{zone + 1}:1" if zone + 1 < len(ZONES) else None)
+
     def _delivered(self, output: Json) -> Delivered:
         """Flatten both result shapes; links live 24 hours unless they say otherwise (§10)."""
         expires_at = self.http.now_s() + DAY_S
@@ -142,6 +169,10 @@ class Adapter(Base):
         if faults and not any(pictures):
             raise self.http.task_failed(ERRORS, read_fault(faults[0], 200))
         return delivered(pictures, len(faults))
+
+
+def _clock(at_ms: int, zone: tzinfo) -> str:
+    return datetime.fromtimestamp(at_ms // 1000, zone).strftime("%Y%m%d%H%M%S")
 
 
 def plain_wire(job: Job) -> Json:

@@ -6,7 +6,15 @@ from collections.abc import Mapping, Sequence
 
 from gateway.domain.errors import Sent, UpstreamError
 from gateway.domain.model import Feature
-from gateway.domain.upstream import Accepted, Cancelled, Delivered, Job, PollAnswer, Running
+from gateway.domain.upstream import (
+    Accepted,
+    Cancelled,
+    Delivered,
+    Job,
+    JobPage,
+    PollAnswer,
+    Running,
+)
 from gateway.upstreams._adapter import Base, Facts
 from gateway.upstreams._errors import (
     MODEL,
@@ -18,6 +26,7 @@ from gateway.upstreams._errors import (
     read_fault,
     unreadable,
 )
+from gateway.upstreams._lists import listed, whole
 from gateway.upstreams._results import delivered, picture
 from gateway.upstreams._wire import (
     DAY_S,
@@ -36,6 +45,7 @@ from gateway.upstreams._wire import (
 
 FACTS = Facts(idempotent=True)
 NO_BATCH = (404, 405)
+LIST_PAGE = 50
 
 ERRORS = ErrorTable(
     # The vendor may hold a task under this key: its body or its outcome differs (§7).
@@ -144,6 +154,28 @@ class Adapter(Base):
                 except UpstreamError as error:
                     found[task_id] = error
         return found
+
+    def lists(self, protocol: str) -> bool:
+        """Say yes: every job is a task (§1)."""
+        return True
+
+    async def list_jobs(self, since_ms: int, until_ms: int, cursor: str | None) -> JobPage:
+        """List tasks (§4). It cannot be asked for a time: it is read until it is older than that,
+        or to its end where it is not sorted from new to old.
+
+        The cursor is the page, how many tasks came before it, and when the last of them was made.
+        """
+        page, seen, last_ms = (1, 0, -1) if cursor is None else map(int, cursor.split(":"))
+        path = f"/tasks?page={page}&page_size={LIST_PAGE}"
+        body = (await self.http.query("GET", path, ERRORS)).body
+        jobs = listed(body, "id", "model", "created_at")
+        times = [*([last_ms] if seen else ()), *(job.created_ms for job in jobs)]
+        is_sorted = times == sorted(times, reverse=True)
+        seen += len(jobs)
+        if seen >= whole(body, "total") or (is_sorted and times[-1] < since_ms):
+            return JobPage(jobs)
+        # No time is before this one: a list out of order once is read to its end.
+        return JobPage(jobs, f"{page + 1}:{seen}:{times[-1] if is_sorted else 0}")
 
     def _state(self, body: Json) -> PollAnswer:
         """Read a task. Raises UpstreamError for one that failed."""

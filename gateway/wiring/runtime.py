@@ -14,6 +14,7 @@ from gateway.app.audit_books import DailyProof
 from gateway.app.cancel import Cancel
 from gateway.app.core import Core
 from gateway.app.dialect import View
+from gateway.app.lost_submits import LostSubmits
 from gateway.app.outlook import Outlook
 from gateway.app.pictures import Pictures
 from gateway.app.poll_batches import PollBatches
@@ -27,6 +28,7 @@ from gateway.app.retries import RetryBudget
 from gateway.app.seats import Seats
 from gateway.app.submit import Submit
 from gateway.app.sweep import Retention, Sweep
+from gateway.app.task_lists import TaskLists
 from gateway.app.team_data import EraseTeam
 from gateway.app.upstreams import Upstreams
 from gateway.app.visit import Tools
@@ -208,6 +210,7 @@ def _gateway(parts: _Parts, stack: AsyncExitStack) -> Gateway:
             lambda: parts.configuration.adapters,
             parts.budgets,
             parts.clock,
+            LostSubmits(parts.books.exposures, _lists(parts), parts.clock),
             lambda: parts.books.database.exclusively("reconcile"),
         ),
         proof=DailyProof(
@@ -243,6 +246,7 @@ def _advance(parts: _Parts, dispatcher: Dispatcher) -> Advance:
         spending=parts.spending,
         retries=RetryBudget(),
         batches=PollBatches(parts.budgets),
+        lists=_lists(parts),
         outlook=parts.outlook(),
         results=ResultKeeper(
             assets=parts.assets,
@@ -255,6 +259,16 @@ def _advance(parts: _Parts, dispatcher: Dispatcher) -> Advance:
         on_settled=settled,
     )
     return Advance(tools)
+
+
+def _lists(parts: _Parts) -> TaskLists:
+    return TaskLists(
+        parts.catalog,
+        lambda: parts.configuration.adapters,
+        parts.budgets,
+        parts.books.exposures,
+        parts.clock,
+    )
 
 
 def _core(parts: _Parts, query: Query, advance: Advance) -> Core:

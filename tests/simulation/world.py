@@ -25,6 +25,7 @@ from gateway.app.poll_batches import PollBatches
 from gateway.app.ports import Lease
 from gateway.app.results import ResultKeeper
 from gateway.app.retries import RetryBudget
+from gateway.app.task_lists import TaskLists
 from gateway.app.visit import Tools
 from gateway.domain.errors import Blame, Sent, UpstreamError
 from gateway.domain.health import CircuitState
@@ -169,6 +170,9 @@ class World:
             spending=spending,
             retries=RetryBudget(),
             batches=PollBatches(budgets),
+            lists=TaskLists(
+                self._catalog, dict, budgets, cast("Any", None), cast("Any", self.clock)
+            ),
             outlook=Outlook(self.health, budgets, NothingDrained(), tracks, spending),
             results=ResultKeeper(cast("Any", None), cast("Any", None), self.clock, False, 0),
             clock=self.clock,

@@ -11,6 +11,7 @@ from gateway.domain.administration import Ask
 from gateway.domain.callback import Callback, CallbackSpec, TryResult
 from gateway.domain.exposure import Exposure
 from gateway.domain.ledger import LedgerReport, Transfer
+from gateway.domain.lost import LostSubmit
 from gateway.domain.money import MicroCredits, MicroUsd
 from gateway.domain.price_overrides import PriceOverrides
 from gateway.domain.repeats import CallMark, EarlierCall
@@ -174,6 +175,21 @@ class Ledger(Protocol):
 class Exposures(Protocol):
     """What attempts of ended tasks may have cost, until it is resolved."""
 
+    async def unnamed(
+        self, upstreams: Sequence[str], since_ms: int, until_ms: int, limit: int
+    ) -> Sequence[Exposure]:
+        """Give those begun since then and lost until then at these upstreams, whose vendor named
+        no task, newest first.
+        """
+        ...
+
+    async def bind(self, attempt_id: str, upstream_task_id: str, ask: Ask) -> bool:
+        """Write down under which id the vendor has the job of such an attempt.
+
+        False when it is resolved or has an id by now.
+        """
+        ...
+
     async def askable(self, since_ms: int, limit: int) -> Sequence[Exposure]:
         """Give those begun since then whose vendor named its task, newest first."""
         ...
@@ -187,6 +203,31 @@ class Exposures(Protocol):
 
     async def open_exposure(self) -> tuple[int, MicroUsd]:
         """Give in how many attempts how much is open."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What is known here of a vendor's jobs.
+
+    ``known`` are the ids that an attempt has; ``lost`` are the attempts that may have made a job
+    and have no id, those whose submit is under way among them.
+    """
+
+    known: frozenset[str]
+    lost: tuple[LostSubmit, ...]
+
+
+class JobClaims(Protocol):
+    """Whose the jobs on a vendor's list are."""
+
+    async def claims(
+        self, adapter: str, job_ids: Sequence[str], since_ms: int, until_ms: int
+    ) -> Claims:
+        """Give what attempts begun in a time know, those of all upstreams with this adapter.
+
+        One snapshot: of an attempt that is told its id meanwhile, either is given, never neither.
+        """
         ...
 
 

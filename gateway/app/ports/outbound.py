@@ -9,7 +9,7 @@ from typing import Protocol
 from gateway.domain.callback import Callback, TryResult
 from gateway.domain.errors import Problem, UpstreamError
 from gateway.domain.request import InputImage
-from gateway.domain.upstream import Job, PollAnswer, SubmitAnswer
+from gateway.domain.upstream import Job, JobPage, PollAnswer, SubmitAnswer
 
 
 class UpstreamAdapter(Protocol):
@@ -36,6 +36,17 @@ class UpstreamAdapter(Protocol):
         """Ask how up to ``polls_max`` jobs stand; a job that the vendor left out is left out.
 
         Raises what `poll` raises, when nothing was learnt about any of them.
+        """
+        ...
+
+    def lists(self, protocol: str) -> bool:
+        """Whether `list_jobs` shows what is sent by this protocol, soon after it was."""
+        ...
+
+    async def list_jobs(self, since_ms: int, until_ms: int, cursor: str | None) -> JobPage:
+        """Give a page of what was made at the account in a time of at most a day, others too.
+
+        ``cursor`` is the page before's, None for the first. The pages together miss nothing.
         """
         ...
 

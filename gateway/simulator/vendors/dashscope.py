@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from gateway.simulator.config import DAY_MS
 from gateway.simulator.faults import Fault, Refused
 from gateway.simulator.pictures import Gallery
 from gateway.simulator.state import Engine, Order, Phase, SimTask
@@ -200,11 +201,15 @@ class DashScope(Vendor):
         asked = request.query
         page, size = checks.number(asked, "page_no", 1), checks.number(asked, "page_size", 10)
         now_ms = self.engine.clock.now_ms()
-        start_ms, end_ms = _moment(asked, "start_time", 0), _moment(asked, "end_time", 1 << 62)
+        start_ms = _moment(asked, "start_time", now_ms - DAY_MS)
+        end_ms = _moment(asked, "end_time", start_ms + DAY_MS)
+        if end_ms - start_ms > DAY_MS:
+            checks.wrong("end_time", "at most 24 hours after start_time")
         found = [
             task
             for task in self.engine.newest()
             if start_ms <= task.accepted_ms <= end_ms
+            and task.order.traits["endpoint"] != SYNC_ENDPOINT
             and (asked.get("model_name") or task.order.model) == task.order.model
             and (asked.get("task_id") or task.id) == task.id
             and (asked.get("status") or STATUS[task.phase(now_ms)]) == STATUS[task.phase(now_ms)]

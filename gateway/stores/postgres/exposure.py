@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
-from gateway.app.ports import Clock
+from gateway.app.ports import Claims, Clock
 from gateway.app.ports.admin import Page
 from gateway.domain.administration import Ask
 from gateway.domain.errors import InUse, NotFound
 from gateway.domain.exposure import Exposure, resolved, with_attempt
+from gateway.domain.lost import LostSubmit
 from gateway.domain.money import MICRO_MAX, MicroUsd, format_micro
 from gateway.domain.task import Attempt, Outcome
 from gateway.stores.postgres.changes import Changes
@@ -22,7 +23,7 @@ from gateway.stores.postgres.vault import Vault
 # A task that was forgotten has its usage row, but no document any more.
 _EXPOSED = """
 SELECT a.id, a.task_id, u.team_id, a.upstream, a.upstream_model, a.upstream_task_id, a.outcome,
-    a.reason, a.started_ms, a.exposure, t.doc
+    a.reason, a.started_ms, a.finished_ms, a.exposure, a.adapter, t.doc
 FROM attempts a JOIN usage u ON u.task_id = a.task_id LEFT JOIN tasks t ON t.id = a.task_id
 WHERE a.exposure > 0
 """
@@ -39,6 +40,26 @@ ASKABLE = f"""
 ORDER BY a.started_ms DESC, a.id DESC LIMIT $2
 """
 
+# Gives those at some upstreams that have no task id, begun after a time and given up before one.
+UNNAMED = f"""
+{_EXPOSED} AND a.upstream_task_id IS NULL AND a.started_ms > $1
+    AND coalesce(a.finished_ms, a.started_ms) < $2 AND a.upstream = ANY($4::text[])
+ORDER BY a.started_ms DESC, a.id DESC LIMIT $3
+"""
+
+# Gives the attempts begun in a time that are known by one of these ids, or have none and may have
+# made a job: what was refused or not sent has made none, nor what was resolved as free.
+CLAIMS = """
+SELECT id, upstream_model, upstream_task_id, started_ms, finished_ms FROM attempts
+WHERE started_ms BETWEEN $1 AND $2 AND (
+    upstream_task_id = ANY($3::text[])
+    OR upstream_task_id IS NULL AND adapter = $4 AND outcome NOT IN ('not_sent', 'refused')
+    AND resolution IS DISTINCT FROM 'free'
+)
+"""
+
+BIND = "UPDATE attempts SET upstream_task_id = $2 WHERE id = $1"
+
 # Gives an attempt and its ended task, locked; the usage row says that the task has ended.
 _ATTEMPT = ", ".join(f"a.{field.name}" for field in fields(Attempt))
 LOCK = f"""
@@ -46,13 +67,13 @@ SELECT {_ATTEMPT}, a.task_id, u.task_id IS NOT NULL AS has_ended
 FROM attempts a LEFT JOIN usage u ON u.task_id = a.task_id WHERE a.id = $1 FOR UPDATE OF a
 """
 LOCK_TASK = "SELECT doc FROM tasks WHERE id = $1 FOR UPDATE"
+WRITE_TASK = "UPDATE tasks SET doc = $2 WHERE id = $1"
 
-# Writes what an exposure came to: on the attempt, on the task's usage row, in its document, and in
-# the usage of its day.
+# Writes what an exposure came to: on the attempt, on the task's usage row, and in the usage of its
+# day. The task's document is written beside it.
 RESOLVE = (
     "UPDATE attempts SET cost = $2, exposure = 0, resolution = $3 WHERE id = $1",
     "UPDATE usage SET cost = cost + $2, exposure = exposure - $3 WHERE task_id = $1",
-    "UPDATE tasks SET doc = $2 WHERE id = $1",
     """
     UPDATE usage_days d SET cost = d.cost + $2, exposure = d.exposure - $3,
         waste = d.waste + CASE WHEN $5 THEN $2 ELSE 0 END
@@ -91,6 +112,36 @@ class PostgresExposures:
         """Give those begun since then whose vendor named its task, newest first."""
         return [_exposure(row) for row in await self._db.read(ASKABLE, since_ms, limit)]
 
+    async def unnamed(
+        self, upstreams: Sequence[str], since_ms: int, until_ms: int, limit: int
+    ) -> Sequence[Exposure]:
+        """Give those begun since then and lost until then at these upstreams, whose vendor named
+        no task, newest first.
+        """
+        rows = await self._db.read(UNNAMED, since_ms, until_ms, limit, list(upstreams))
+        return [_exposure(row) for row in rows]
+
+    async def claims(
+        self, adapter: str, job_ids: Sequence[str], since_ms: int, until_ms: int
+    ) -> Claims:
+        """Give what attempts begun in a time know, those of all upstreams with this adapter."""
+        rows = await self._db.read(CLAIMS, since_ms, until_ms, list(job_ids), adapter)
+        known = frozenset(row["upstream_task_id"] for row in rows if row["upstream_task_id"])
+        return Claims(known, tuple(_lost(row) for row in rows if not row["upstream_task_id"]))
+
+    async def bind(self, attempt_id: str, upstream_task_id: str, ask: Ask) -> bool:
+        """Write down under which id the vendor has the job of an exposed attempt without one."""
+        async with self._changes.begin(ask) as change:
+            row = await change.connection.fetchrow(LOCK, plain(attempt_id))
+            if row is None or not (row["has_ended"] and row["exposure"]) or row["upstream_task_id"]:
+                return False
+            await change.connection.execute(BIND, attempt_id, plain(upstream_task_id))
+            after = replace(_attempt(row), upstream_task_id=upstream_task_id)
+            await _write_document(change.connection, row["task_id"], after)
+            facts = {"upstream_task_id": upstream_task_id}
+            await change.record("exposure.bind", attempt_id, after=facts)
+        return True
+
     async def resolve(self, attempt_id: str, cost: MicroUsd | None, ask: Ask) -> Attempt:
         """Book what an exposure came to: this cost, the whole of it (None), or nothing (0).
 
@@ -121,15 +172,23 @@ class PostgresExposures:
 
 
 async def _write(connection: Any, task_id: str, before: Attempt, after: Attempt) -> None:
-    on_attempt, on_usage, on_task, on_day = RESOLVE
+    on_attempt, on_usage, on_day = RESOLVE
     await connection.execute(on_attempt, after.id, after.cost, after.resolution)
     await connection.execute(on_usage, task_id, after.cost, before.exposure)
+    await _write_document(connection, task_id, after)
+    amounts = (after.cost, before.exposure)
+    await connection.execute(on_day, task_id, *amounts, after.upstream, after.delivered == 0)
+
+
+async def _write_document(connection: Any, task_id: str, after: Attempt) -> None:
     stored = await connection.fetchrow(LOCK_TASK, task_id)
     if stored is not None:
         task = with_attempt(decode_task(stored["doc"]), after)
-        await connection.execute(on_task, task_id, encode(task))
-    amounts = (after.cost, before.exposure)
-    await connection.execute(on_day, task_id, *amounts, after.upstream, after.delivered == 0)
+        await connection.execute(WRITE_TASK, task_id, encode(task))
+
+
+def _lost(row: Any) -> LostSubmit:
+    return LostSubmit(row["id"], row["upstream_model"], row["started_ms"], row["finished_ms"])
 
 
 def _exposure(row: Any) -> Exposure:

@@ -259,6 +259,7 @@ attempts = Table(
     Column("delivered", Integer, nullable=False),
     Column("resolution", Word),
     Index("attempts_of_task", "task_id", "no"),
+    Index("attempts_by_time", "started_ms", postgresql_using="brin"),
     Index(
         "attempts_exposed",
         text("started_ms DESC"),
