@@ -132,7 +132,7 @@ class Adapter(Base):
         return answer.status < 300
 
     def lists(self, protocol: str) -> bool:
-        """Say whether the protocol makes tasks; what blocks until the pictures are there is none."""
+        """Say whether the protocol makes tasks: a call that waits for pictures makes none."""
         return protocol in ENDPOINTS and ENDPOINTS[protocol].is_async
 
     async def list_jobs(self, since_ms: int, until_ms: int, cursor: str | None) -> JobPage:

@@ -144,6 +144,21 @@ BREAKS = (
         "::test_an_unknown_submit_fails_over_once_and_its_possible_cost_is_kept",
     ),
     Break(
+        "a lost submit adopts no job that another may have made",
+        "gateway/domain/lost.py",
+        "return None if any(other.may_have_made(mine[0]) for other in others) else mine[0]",
+        "return mine[0]",
+        "tests/domain/test_lost.py::test_a_job_that_may_be_anothers_is_left_alone",
+    ),
+    Break(
+        "a job is adopted only at an account of our own: the operator's word",
+        "gateway/app/task_lists.py",
+        "return found is not None and found.exclusive_account",
+        "return found is not None",
+        "tests/e2e/test_lost_submits.py"
+        "::test_an_account_that_others_may_use_proves_only_that_nothing_was_made",
+    ),
+    Break(
         "a caller's fault never fails over",
         "gateway/domain/errors.py",
         "return self is not Blame.CALLER",

@@ -82,6 +82,9 @@ def test_vendor_limits_are_the_defaults_of_an_account():
     assert open_ended.max_in_flight == 0
     assert open_ended.query_per_second == 0
     assert open_ended.idempotent_submit
+    assert not open_ended.exclusive_account
+    ours = upstream_toml("u", "evolink", {WAN25: "1"}, "exclusive_account = true")
+    assert catalog_of(ours).upstreams["u"].exclusive_account
     written = upstream_toml("u", "dashscope", {WAN25: "1"}, "max_in_flight = 0")
     assert catalog_of(written).upstreams["u"].max_in_flight == 0
 

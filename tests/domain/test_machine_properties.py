@@ -24,6 +24,7 @@ from gateway.domain.steps import (
     Done,
     Event,
     Facts,
+    Look,
     PlanRoute,
     Poll,
     PollMissed,
@@ -119,7 +120,8 @@ class World:
 
 def visit(world: World, task: Task, route: list[Candidate] | None) -> tuple[Task, bool]:
     """Make one decision and act on it; True when the task is done."""
-    facts = Facts(world.now_ms, tuple(route) if route is not None else None)
+    can_look = world.data.draw(st.booleans())
+    facts = Facts(world.now_ms, tuple(route) if route is not None else None, can_look=can_look)
     step = decide(task, facts)
     match step:
         case Done():
@@ -132,6 +134,10 @@ def visit(world: World, task: Task, route: list[Candidate] | None) -> tuple[Task
         case Poll():
             task = apply(task, world.poll())
             world.now_ms += poll_delay_ms(step.attempt, world.now_ms)
+        case Look():
+            found = world.data.draw(st.booleans())
+            accepted = AttemptAccepted("found", world.now_ms)
+            task = apply(task, accepted if found else PollMissed(False, world.now_ms))
         case CancelUpstream():
             confirmed = world.data.draw(st.booleans())
             event = CancelConfirmed(world.now_ms) if confirmed else CancelRefused(world.now_ms)

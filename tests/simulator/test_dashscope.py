@@ -347,6 +347,14 @@ async def test_the_list_filters_and_pages(sim, web):
     assert (await web.get(address, params={"status": "RUNNING"})).json()["total"] == 0
     early = {"start_time": "20200101000000", "end_time": "20200102000000"}
     assert (await web.get(address, params=early)).json()["total"] == 0
+    longer = early | {"end_time": "20200102000001"}
+    assert (await web.get(address, params=longer)).json()["code"] == "InvalidParameter"
+
+
+async def test_what_blocks_makes_no_task_that_is_listed(quick, web):
+    assert (await post(quick, web, NEW_SYNC, new(), wait=True)).status_code == 200
+    address = quick.base_url("dashscope") + "/tasks"
+    assert (await web.get(address)).json()["total"] == 0
 
 
 async def test_an_uploaded_file_can_be_named_by_its_oss_address(sim, web):
