@@ -27,7 +27,7 @@ _SECRETS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(data:[\w.+/-]{0,100}(?:;[\w=.+-]{1,100}){0,5},)[^\s\"'<>]+"), rf"\1{HIDDEN}"),
     (re.compile(r"(?i)\b(Authorization\"?'?\s*[:=]\s*\"?'?)[^\r\n\"',}]+"), rf"\1{HIDDEN}"),
     (re.compile(r"(?i)\b(Bearer)\s+[A-Za-z0-9._~+/=:-]{8,}"), rf"\1 {HIDDEN}"),
-    (re.compile(r"\b(sk|op)-igw-[\w-]+"), rf"\1-igw-{HIDDEN}"),
+    (re.compile(r"\b(sk|op|se)-igw-[\w-]+"), rf"\1-igw-{HIDDEN}"),
     (re.compile(r"\b(sk-|r8_)[\w-]{12,}"), rf"\1{HIDDEN}"),
     (re.compile(r"\bwhsec_[\w+/=-]+"), f"whsec_{HIDDEN}"),
     (re.compile(r"(\b[a-z][a-z0-9+.-]{1,20}://)[^\s/@\"'<>?#]+@"), rf"\1{HIDDEN}@"),

@@ -109,6 +109,10 @@ class Settings(BaseSettings):
     """Where a worker serves its own counters; None: nowhere."""
     admin_key: SecretStr | None = None
     """Bearer of `/admin/v1`; None: `up` generates one and keeps it in `data_dir`."""
+    session_idle_hours: int = Field(default=12, ge=1, le=24 * 30)
+    """An operator's login ends when it was not used for so long."""
+    session_max_days: int = Field(default=7, ge=1, le=90)
+    """An operator's login ends after this at the latest."""
     secret_key: Annotated[SecretStr, AfterValidator(_pepper)] | None = None
     """What seals secrets at rest; None: a generated one, kept in the database."""
     old_secret_keys: SecretList = ()

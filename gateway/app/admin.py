@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from gateway.app.invoices import CheckInvoice
+from gateway.app.login import LogIn
 from gateway.app.ports.admin import (
     AuditLog,
     CallbackAdmin,
@@ -17,6 +18,7 @@ from gateway.app.ports.admin import (
     PriceAdmin,
     TeamAdmin,
 )
+from gateway.app.ports.login import Logins
 from gateway.app.team_data import EraseTeam, ExportTeam
 from gateway.domain.administration import Actor, Ask
 
@@ -38,6 +40,8 @@ class Admin:
     drains: DrainAdmin
     prices: PriceAdmin
     operators: OperatorAdmin
+    logins: Logins
+    log_in: LogIn
     reset_health: Callable[[str], Awaitable[None]]
     reload: Callable[[Ask], Awaitable[None]]
     export: ExportTeam

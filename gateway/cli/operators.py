@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -45,6 +46,33 @@ async def _create(name: str, role: Role) -> dict[str, Any]:
     async with books() as opened:
         made, token = await opened.operators.create_operator(name, role)
         return {**operator_view(made), "token": token}
+
+
+@operator.command("password")
+def set_password(
+    who: Annotated[str, typer.Argument(metavar="NAME|ID", help="Whose password.")],
+    stdin: Annotated[
+        bool, typer.Option("--stdin", help="Read it from standard input, a line, and do not ask.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Set the password an operator logs in with; logins that are open end."""
+    if stdin:
+        password = sys.stdin.readline().rstrip("\r\n")
+    else:
+        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    done = run(_set_password(who, password), as_json=as_json)
+    show(done, as_json=as_json, text=f"{done['name']} can log in with the new password.")
+
+
+async def _set_password(who: str, password: str) -> dict[str, Any]:
+    from gateway.cli.database import books
+
+    async with books() as opened:
+        operator_id = await opened.logins.operator_named(who) or who
+        found = await opened.operators.operator(operator_id)
+        await opened.logins.set_password(found.id, password)
+        return {"id": found.id, "name": found.name}
 
 
 @operator.command("list")

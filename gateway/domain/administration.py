@@ -40,11 +40,15 @@ _PERMISSIONS: Mapping[Role, frozenset[Permission]] = {
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who asks for a change: an operator, the admin key, or the command line."""
+    """Who asks for a change: an operator, the admin key, or the command line.
+
+    ``session`` is how the audit log names the login that a browser asks by; a token has none.
+    """
 
     id: str
     name: str
     role: Role
+    session: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +88,18 @@ class Ask:
 
 RECONCILIATION = Actor("reconciliation", "reconciliation", Role.FINANCE)
 ADMIN_KEY = Actor("admin-key", "admin key", Role.ADMIN)
+NOBODY = Actor("nobody", "nobody", Role.VIEWER)
+"""Who tries to log in, until it is known who that is."""
 COMMAND_LINE = Ask(Actor("command-line", "command line", Role.ADMIN))
 """Who runs a command has the database itself, and with it every permission."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One change: who made it, to what, and what it was before and after. No secrets."""
+    """One change: who made it, to what, and what it was before and after. No secrets.
+
+    ``session`` is the beginning of the id of the login it was made by, None without one.
+    """
 
     id: int
     at_ms: int
@@ -101,3 +110,4 @@ class AuditEntry:
     request_id: str
     before: Mapping[str, Any] | None = None
     after: Mapping[str, Any] | None = None
+    session: str | None = None

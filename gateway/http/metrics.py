@@ -29,6 +29,13 @@ http_in_flight = Gauge(
     "igw_http_requests_in_flight", "HTTP requests being answered.", registry=REGISTRY
 )
 
+logins = Counter(
+    "igw_logins_total",
+    "Logins of operators: opened, refused, or throttled.",
+    ["method", "outcome"],
+    registry=REGISTRY,
+)
+
 readings = {
     name: Gauge(f"igw_{name}", description, registry=REGISTRY)
     for name, description in READINGS.items()

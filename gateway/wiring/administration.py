@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 
 from gateway.app.admin import Admin
 from gateway.app.invoices import CheckInvoice
+from gateway.app.login import LogIn
+from gateway.app.ports import KeyLimits
 from gateway.app.team_data import EraseTeam, ExportTeam
 from gateway.domain.administration import ADMIN_KEY, Actor, Ask
 from gateway.settings import Settings
@@ -20,14 +22,16 @@ def administration(
     reset_health: Callable[[str], Awaitable[None]],
     reload: Callable[[Ask], Awaitable[None]],
     erase: EraseTeam,
+    limits: KeyLimits,
 ) -> Admin:
     """Give the bundle. Without GATEWAY_ADMIN_KEY no bearer text is the admin key."""
     admin_key = settings.admin_key.get_secret_value() if settings.admin_key else ""
 
+    def is_admin_key(text: str) -> bool:
+        return bool(admin_key) and hmac.compare_digest(text.encode(), admin_key.encode())
+
     async def actor(text: str) -> Actor | None:
-        if admin_key and hmac.compare_digest(text.encode(), admin_key.encode()):
-            return ADMIN_KEY
-        return await books.operators.actor(text)
+        return ADMIN_KEY if is_admin_key(text) else await books.operators.actor(text)
 
     return Admin(
         actor,
@@ -40,6 +44,8 @@ def administration(
         drains=books.drains,
         prices=books.prices,
         operators=books.operators,
+        logins=books.logins,
+        log_in=LogIn(books.logins, limits, is_admin_key, books.logins.rules),
         reset_health=reset_health,
         reload=reload,
         export=ExportTeam(books.ledger, books.keys, books.prices, books.team_rows),

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from gateway.domain.login import SessionRules
 from gateway.settings import Settings
 from gateway.stores.postgres.changes import Changes
 from gateway.stores.postgres.database import Database
@@ -14,8 +15,10 @@ from gateway.stores.postgres.drains import PostgresDrains
 from gateway.stores.postgres.exposure import PostgresExposures
 from gateway.stores.postgres.keys import PostgresKeys
 from gateway.stores.postgres.ledger import PostgresLedger
+from gateway.stores.postgres.logins import PostgresLogins
 from gateway.stores.postgres.operators import PostgresOperators
 from gateway.stores.postgres.outbox import PostgresOutbox
+from gateway.stores.postgres.passwords import Passwords
 from gateway.stores.postgres.price_overrides import PostgresPrices
 from gateway.stores.postgres.repeats import PostgresRepeats
 from gateway.stores.postgres.revision import require_current
@@ -24,7 +27,7 @@ from gateway.stores.postgres.tasks import PostgresTasks
 from gateway.stores.postgres.team_erasure import PostgresErasure
 from gateway.stores.postgres.team_export import TeamExport
 from gateway.stores.postgres.urls import OldUrls
-from gateway.stores.postgres.vault import open_vault
+from gateway.stores.postgres.vault import Vault, open_vault
 
 
 class SystemClock:
@@ -54,6 +57,7 @@ class Books:
     old_urls: OldUrls
     team_rows: TeamExport
     erasure: PostgresErasure
+    logins: PostgresLogins
 
 
 @asynccontextmanager
@@ -71,6 +75,7 @@ async def open_books(settings: Settings, database_url: str) -> AsyncGenerator[Bo
         old = [key.get_secret_value() for key in settings.old_secret_keys]
         vault = await open_vault(database, secret, old)
         tasks = PostgresTasks(database, vault)
+        passwords = Passwords(vault)
         yield Books(
             database,
             tasks,
@@ -87,7 +92,20 @@ async def open_books(settings: Settings, database_url: str) -> AsyncGenerator[Bo
             OldUrls(database, vault),
             TeamExport(database, vault),
             PostgresErasure(database, clock, vault),
+            _logins(settings, database, clock, vault, passwords),
         )
+        passwords.close()
         await tasks.close()
     finally:
         await database.close()
+
+
+def _logins(
+    settings: Settings, database: Database, clock: SystemClock, vault: Vault, passwords: Passwords
+) -> PostgresLogins:
+    hour_ms = 3_600_000
+    rules = SessionRules(
+        settings.session_idle_hours * hour_ms, settings.session_max_days * 24 * hour_ms
+    )
+    admin_key = settings.admin_key.get_secret_value() if settings.admin_key else ""
+    return PostgresLogins(database, clock, vault, passwords, rules, admin_key)

@@ -272,6 +272,7 @@ def _lists(parts: _Parts) -> TaskLists:
 
 
 def _core(parts: _Parts, query: Query, advance: Advance) -> Core:
+    limits = ValkeyKeyLimits(parts.valkey)
     return Core(
         catalog=parts.catalog,
         dialects=DIALECTS,
@@ -282,7 +283,7 @@ def _core(parts: _Parts, query: Query, advance: Advance) -> Core:
             recall=Recall(parts.repeats, parts.books.tasks),
             live=parts.live,
             outlook=parts.outlook(),
-            limits=ValkeyKeyLimits(parts.valkey),
+            limits=limits,
             inspector=HeaderInspector(parts.fetcher),
             fetcher=parts.fetcher,
             clock=parts.clock,
@@ -299,6 +300,7 @@ def _core(parts: _Parts, query: Query, advance: Advance) -> Core:
             parts.health.reset,
             parts.reloads.reload,
             EraseTeam(parts.books.erasure, parts.assets, parts.live.forget),
+            limits,
         ),
         usage=parts.usage,
         assets=parts.assets,

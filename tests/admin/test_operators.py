@@ -50,7 +50,8 @@ async def test_a_role_may_call_exactly_the_routes_of_its_permissions(
     assert (me["id"], me["name"], me["role"]) == (made["id"], "ada", role.value)
     before = await state(stack)
     refused = set()
-    for route in ROUTES:
+    asking = [route for route in ROUTES if route.permission is not None]
+    for route in asking:
         path = route.path.replace("{name}", "nobody").replace("{month}", "2026-01")
         while "{" in path:
             path = path[: path.index("{")] + "none" + path[path.index("}") + 1 :]
@@ -60,7 +61,7 @@ async def test_a_role_may_call_exactly_the_routes_of_its_permissions(
             if answer.status_code == 403:
                 assert answer.json()["error"]["code"] == "not_allowed"
                 refused.add((route.method, route.path))
-    assert refused == {(r.method, r.path) for r in ROUTES if not role.may(r.permission)}
+    assert refused == {(r.method, r.path) for r in asking if not role.may(r.permission)}
     assert await state(stack) == before
 
 

@@ -35,6 +35,11 @@ TOKENS = {
     "end user": "canaryenduser",
     "metadata": "canarymetadatavalue",
 }
+PASSWORDS = {
+    "password": "canary password of an operator",
+    "wrong password": "canary password of nobody",
+    "stranger's name": "canarynameofnobody",
+}
 PROMPT = {"prompt": "canarypromptwords"}
 
 
@@ -102,6 +107,37 @@ async def administered(site: Site) -> None:
     await site.generate({"model": MODEL})
 
 
+async def logged_in(site: Site, seen: Seen) -> dict[str, str]:
+    """Log an operator in and be refused in every way; gives the secrets of the login."""
+    admin = {"authorization": f"Bearer {ADMIN_KEY}"}
+    body = {"name": "ada", "role": "admin"}
+    made = (await site.client.post("/admin/v1/operators", json=body, headers=admin)).json()
+    path, password = f"/admin/v1/operators/{made['id']}/password", PASSWORDS["password"]
+    put = await site.client.put(path, json={"password": password}, headers=admin)
+    assert put.status_code == 204, put.text
+    for name, tried in (
+        ("ada", PASSWORDS["wrong password"]),
+        (PASSWORDS["stranger's name"], password),
+        ("ada", password * 99),
+    ):
+        refused = await site.client.post(
+            "/admin/v1/session", json={"name": name, "password": tried}
+        )
+        assert refused.status_code in (400, 401), refused.text
+        seen.texts[f"login of {name} {len(tried)}"] = refused.text
+    answer = await site.client.post("/admin/v1/session", json={"name": "ada", "password": password})
+    assert answer.status_code == 200, answer.text
+    token, csrf = site.client.cookies["igw-session"], answer.json()["csrf_token"]
+    for sent in ("", csrf):
+        write = await site.client.post(
+            "/admin/v1/teams", json={"name": "by login"}, headers={"x-csrf-token": sent}
+        )
+        assert write.status_code == (201 if sent else 403), write.text
+        seen.texts[f"write by login {bool(sent)}"] = write.text
+    site.client.cookies.clear()
+    return {"operator's token": made["token"], "session": token, "csrf token": csrf}
+
+
 async def shown_to_operators(site: Site) -> set[str]:
     """Give the tokens of the addresses that callbacks went to, as the list of them shows."""
     admin = {"authorization": f"Bearer {ADMIN_KEY}"}
@@ -158,6 +194,7 @@ async def test_no_secret_comes_out_anywhere(
         secrets |= {"secret key": SECRET_KEY, "admin key": ADMIN_KEY, "stranger": STRANGER}
         await everything(site, seen)
         await administered(site)
+        secrets |= await logged_in(site, seen)
         await site.restart_postgres()
         await site.kill("worker")
         await ended(site)
@@ -176,7 +213,7 @@ async def test_no_secret_comes_out_anywhere(
         assert any(json.loads(line).get("event") for line in log.splitlines() if line[:1] == "{")
         seen.texts[f"{role} log"] = log
     assert "CREATE TABLE" in seen.texts["pg_dump"]
-    seen.assert_free_of(secrets | TOKENS)
+    seen.assert_free_of(secrets | TOKENS | PASSWORDS)
     # What a picture is made of is kept with its task, and comes out nowhere else.
     seen.assert_free_of(PROMPT, but="pg_dump")
 

@@ -33,6 +33,7 @@ def _view(entry: AuditEntry) -> dict[str, Any]:
         "at": time_text(entry.at_ms),
         "actor": entry.actor_id,
         "actor_name": entry.actor_name,
+        "session": entry.session,
         "action": entry.action,
         "subject": entry.subject,
         "request_id": entry.request_id,

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 from gateway.domain.repeats import KEY_CHARS_MAX
+from gateway.http.admin.door import COOKIE, CSRF_HEADER, SECURE_COOKIE
 from gateway.http.admin.routes import BASE, LIMIT_MAX, AdminRoute
 from gateway.http.admin.table import ROUTES
 
@@ -15,7 +16,16 @@ ADMIN_SCHEMES: dict[str, Any] = {
         "type": "http",
         "scheme": "bearer",
         "description": "GATEWAY_ADMIN_KEY, or the token of an operator.",
-    }
+    },
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": SECURE_COOKIE,
+        "description": (
+            f"As POST {BASE}/session sets it; {COOKIE} over plain http at a loopback address. "
+            f"Other methods than GET need {CSRF_HEADER} as GET {BASE}/session gives it."
+        ),
+    },
 }
 _LIMIT = {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": 50}
 _ERROR = {
@@ -52,9 +62,9 @@ def _operation(route: AdminRoute) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": f"admin_{route.method.lower()}_{name}",
         "summary": route.summary,
-        "description": f"Needs the permission `{route.permission.value}`.",
+        "description": _needs(route),
         "tags": ["admin"],
-        "security": [{"admin": []}],
+        "security": [{"admin": []}, {"session": []}] if route.permission else [],
         "parameters": _parameters(route),
         "responses": {str(route.status): done} | {str(s): _failed(s) for s in route.errors},
     }
@@ -64,6 +74,12 @@ def _operation(route: AdminRoute) -> dict[str, Any]:
     elif route.body is not None:
         operation["requestBody"] = _body(route)
     return operation
+
+
+def _needs(route: AdminRoute) -> str:
+    if route.permission is None:
+        return "Needs no permission: it is how one logs in."
+    return f"Needs the permission `{route.permission.value}`."
 
 
 def _failed(status: int) -> dict[str, Any]:

@@ -7,7 +7,9 @@ from starlette.responses import JSONResponse, Response
 from gateway.app.views import operator_view
 from gateway.domain.administration import Operator, Permission, Role
 from gateway.domain.errors import RepeatedChange
+from gateway.domain.login import PASSWORD_BYTES_MAX, PASSWORD_MIN
 from gateway.http.admin.routes import AdminCall, AdminRoute, etag, paged
+from gateway.http.admin.session import actor_view
 
 ROLES = tuple(role.value for role in Role)
 _ROLE = {"type": "string", "enum": list(ROLES)}
@@ -15,10 +17,7 @@ _ROLE = {"type": "string", "enum": list(ROLES)}
 
 async def me(call: AdminCall) -> Response:
     """Say who calls, and what that may do."""
-    actor = call.actor
-    allowed = [one.value for one in Permission if actor.role.may(one)]
-    view = {"id": actor.id, "name": actor.name, "role": actor.role.value, "permissions": allowed}
-    return JSONResponse(view)
+    return JSONResponse(actor_view(call.actor))
 
 
 async def create(call: AdminCall) -> Response:
@@ -56,6 +55,21 @@ async def revoke(call: AdminCall) -> Response:
     """End an operator's token now."""
     operator_id = call.path["operator_id"]
     return _answer(await call.core.admin.operators.revoke_operator(operator_id, call.ask))
+
+
+async def set_password(call: AdminCall) -> Response:
+    """Let an operator log in with a password; what is open by an earlier one ends."""
+    password = call.body.needed("password", maximum=PASSWORD_BYTES_MAX)
+    call.body.finish()
+    await call.core.admin.logins.set_password(call.path["operator_id"], password, call.ask)
+    return Response(status_code=204)
+
+
+async def end_sessions(call: AdminCall) -> Response:
+    """End every login of an operator, in every process."""
+    operator_id = call.path["operator_id"]
+    ended = await call.core.admin.logins.end_all(operator_id, call.ask)
+    return JSONResponse({"id": operator_id, "sessions_ended": ended})
 
 
 def _role(call: AdminCall) -> Role:
@@ -113,5 +127,22 @@ ROUTES = (
         "End an operator's token now",
         versioned=True,
         errors=_CHANGED,
+    ),
+    AdminRoute(
+        "PUT",
+        f"{_ONE}/password",
+        Permission.OPERATORS,
+        set_password,
+        "Set an operator's password",
+        body={"password": {"type": "string", "minLength": PASSWORD_MIN}},
+        required=("password",),
+        status=204,
+    ),
+    AdminRoute(
+        "DELETE",
+        f"{_ONE}/sessions",
+        Permission.OPERATORS,
+        end_sessions,
+        "End every login of an operator, or of the admin key (`admin-key`)",
     ),
 )

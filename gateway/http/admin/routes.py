@@ -12,6 +12,7 @@ from starlette.responses import Response
 from gateway.app.core import Core
 from gateway.domain.administration import Actor, Ask, Permission
 from gateway.domain.errors import InvalidRequest, Problem
+from gateway.domain.login import Session
 from gateway.http.admin.fields import Fields
 
 BASE = "/admin/v1"
@@ -23,6 +24,7 @@ class AdminCall:
     """One authorised call. ``body`` and ``query`` name every problem they find at once.
 
     ``content`` is the body as it came.
+    ``session`` is the login it is made by; a call with a bearer text has none.
     """
 
     core: Core
@@ -31,6 +33,7 @@ class AdminCall:
     body: Fields
     query: Fields
     content: bytes = b""
+    session: Session | None = None
 
     @property
     def actor(self) -> Actor:
@@ -62,11 +65,13 @@ class AdminRoute:
     ``creates``: takes an Idempotency-Key. ``versioned``: takes If-Match. ``body`` maps field
     names to JSON Schemas, ``required`` names those that must be sent. ``file`` is the media type
     of a body that is a file and not JSON fields.
+    names to JSON Schemas, ``required`` names those that must be sent. ``permission`` None: the
+    route asks nobody who calls, for it is how one logs in.
     """
 
     method: str
     path: str
-    permission: Permission
+    permission: Permission | None
     handler: Handler
     summary: str
     creates: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -15,10 +16,12 @@ from starlette.routing import Route as HttpRoute
 
 from gateway.app.core import Core
 from gateway.app.dialect import Operation, Route, View
-from gateway.domain.administration import Actor, Ask, RepeatMark
+from gateway.domain.administration import NOBODY, Actor, Ask, RepeatMark
 from gateway.domain.errors import AuthenticationFailed, GatewayError, InvalidRequest, NotAllowed
 from gateway.domain.errors import Problem as Wrong
+from gateway.domain.login import ForeignRequest, Session
 from gateway.domain.repeats import KEY_CHARS_MAX
+from gateway.http.admin.door import CSRF_HEADER, require_own, session_token
 from gateway.http.admin.fields import Fields
 from gateway.http.admin.routes import BASE, AdminCall, AdminRoute
 from gateway.http.admin.table import ROUTES
@@ -28,6 +31,8 @@ from gateway.http.mount import NATIVE
 from gateway.http.replies import error_response
 
 IDEMPOTENCY_KEY = "idempotency-key"
+_BEARER = ("authorization", "x-api-key")
+_SAFE = ("GET", "HEAD")
 _VERSION = re.compile(r'(?:W/)?"([0-9]{1,9})"\Z')
 # The caps are those of any call: without pictures, and for a file that of one with pictures.
 _BODY = Route("POST", BASE, Operation.QUERY, "an administrative call")
@@ -46,12 +51,12 @@ def _endpoint(core: Core, route: AdminRoute) -> Callable[[Request], Awaitable[Re
     async def serve(request: Request) -> Response:
         request.scope["state"]["route"] = BASE + route.path
         try:
-            actor = await _actor(core, request)
-            if not actor.role.may(route.permission):
-                raise NotAllowed(
-                    f"The role {actor.role.value} has no permission {route.permission.value}."
-                )
-            return await route.handler(await _call(core, route, request, actor))
+            actor, session = await _admitted(core, route, request)
+            call = await _call(core, route, request, actor)
+            response = await route.handler(replace(call, session=session))
+            if session is not None:
+                response.headers.setdefault("cache-control", "no-store")
+            return response
         except GatewayError as error:
             request_id = request.scope["state"].get("request_id", "")
             view = View(core.public_url or "", request_id, core.clock.now_ms())
@@ -60,7 +65,35 @@ def _endpoint(core: Core, route: AdminRoute) -> Callable[[Request], Awaitable[Re
     return serve
 
 
-async def _actor(core: Core, request: Request) -> Actor:
+async def _admitted(
+    core: Core, route: AdminRoute, request: Request
+) -> tuple[Actor, Session | None]:
+    """Give who calls, and by which login. Raises AuthenticationFailed, NotAllowed."""
+    if route.permission is None:
+        return NOBODY, None
+    # What a browser cannot be made to send by another site wins, and needs no other proof.
+    has_bearer = any(name in request.headers for name in _BEARER)
+    token = "" if has_bearer else session_token(request, core.public_url)
+    session = await _session(core, route, request, token) if token else None
+    actor = await _bearer(core, request) if session is None else session.actor
+    if not actor.role.may(route.permission):
+        raise NotAllowed(f"The role {actor.role.value} has no permission {route.permission.value}.")
+    return actor, session
+
+
+async def _session(core: Core, route: AdminRoute, request: Request, token: str) -> Session:
+    session = await core.admin.logins.find(token)
+    if session is None:
+        raise AuthenticationFailed("This login has ended; log in again.")
+    if route.method not in _SAFE:
+        require_own(request, core.public_url)
+        sent = request.headers.get(CSRF_HEADER, "")
+        if not hmac.compare_digest(sent.encode(), session.csrf.encode()):
+            raise ForeignRequest(f"Send {CSRF_HEADER} as GET {BASE}/session gives it.")
+    return session
+
+
+async def _bearer(core: Core, request: Request) -> Actor:
     text = key_of(request.headers)
     actor = await core.admin.actor(text) if len(text) <= KEY_MAX else None
     if actor is None:

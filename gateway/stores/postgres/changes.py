@@ -50,14 +50,15 @@ WHERE actor_id = $1 AND scope = $2 AND key = $3
 
 # Writes one line of the audit log.
 RECORD = """
-INSERT INTO audit (at_ms, actor_id, actor_name, action, subject, request_id, before, after)
-VALUES ($1, $2, $3, $4, $5, $6, $7::jsonb, $8::jsonb)
+INSERT INTO audit (at_ms, actor_id, actor_name, session, action, subject, request_id, before, after)
+VALUES ($1, $2, $3, nullif($4, ''), $5, $6, $7, $8::jsonb, $9::jsonb)
 """
 
 # Gives a page of the audit log, newest first.
 AUDIT = """
-SELECT id, at_ms, actor_id, actor_name, action, subject, request_id, before, after FROM audit
-WHERE id < $1 AND ($2::text IS NULL OR subject = $2) AND ($3::text IS NULL OR actor_id = $3)
+SELECT id, at_ms, actor_id, actor_name, session, action, subject, request_id, before, after
+FROM audit WHERE id < $1 AND ($2::text IS NULL OR subject = $2)
+    AND ($3::text IS NULL OR actor_id = $3)
 ORDER BY id DESC LIMIT $4
 """
 
@@ -85,6 +86,7 @@ class Change:
             self.at_ms,
             self.ask.actor.id,
             self.ask.actor.name,
+            self.ask.actor.session,
             action,
             subject,
             self.ask.request_id,

@@ -104,6 +104,7 @@ audit = Table(
     Column("at_ms", BigInteger, nullable=False),
     Column("actor_id", Word, nullable=False),
     Column("actor_name", Text, nullable=False),
+    Column("session", Word),
     Column("action", Word, nullable=False),
     Column("subject", Word, nullable=False),
     Column("request_id", Text, nullable=False),

@@ -29,7 +29,9 @@ DELETE FROM webhook_secrets;
 DELETE FROM key_counts; DELETE FROM api_keys; DELETE FROM team_counts; DELETE FROM teams;
 DELETE FROM meta; DELETE FROM assets;
 DELETE FROM gone_receivers; DELETE FROM idempotency_keys; DELETE FROM sdk_calls;
-DELETE FROM price_overrides; DELETE FROM operators; DELETE FROM audit; DELETE FROM admin_repeats;
+DELETE FROM price_overrides;
+DELETE FROM operator_sessions; DELETE FROM operator_passwords; DELETE FROM operators;
+DELETE FROM audit; DELETE FROM admin_repeats;
 """
 
 

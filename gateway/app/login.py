@@ -1,0 +1,126 @@
+"""Who logs in: failures are counted by name and by address before anything is looked at."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from gateway.app.ports import KeyLimits
+from gateway.app.ports.login import Logins
+from gateway.domain.administration import ADMIN_KEY
+from gateway.domain.errors import RateLimited, Unavailable
+from gateway.domain.limits import Limit, Taken
+from gateway.domain.login import (
+    ADMIN_KEY_METHOD,
+    OF_ADDRESS,
+    OF_NAME,
+    PASSWORD_METHOD,
+    TOLD,
+    LoginRefused,
+    Session,
+    SessionRules,
+    Verified,
+)
+
+log = structlog.get_logger(__name__)
+
+STRANGERS = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Whence:
+    """Where a login comes from: ``sender_of`` its address, and the token it replaces."""
+
+    sender: str
+    replaces: str = ""
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LogIn:
+    """Opens sessions. A login counts as failed until it has succeeded, so none slips through."""
+
+    logins: Logins
+    limits: KeyLimits
+    is_admin_key: Callable[[str], bool]
+    rules: SessionRules
+    _telling: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def by_password(self, name: str, password: str, whence: Whence) -> tuple[Session, str]:
+        """Give a new session and its token. Raises LoginRefused, RateLimited, Unavailable."""
+        taken = [await self._take(f"address:{whence.sender}", OF_ADDRESS)]
+        try:
+            taken.append(await self._take_of_name(name, whence.sender))
+        except RateLimited:
+            await self._give_back(taken)
+            raise
+        found = await self.logins.verified(name, password)
+        if found is None:
+            self._tell(name, PASSWORD_METHOD, whence)
+            raise LoginRefused
+        return await self._open(found, PASSWORD_METHOD, whence, taken)
+
+    async def by_admin_key(self, key: str, whence: Whence) -> tuple[Session, str]:
+        """Give a new session of the admin key. Raises LoginRefused, RateLimited, Unavailable.
+
+        Failures count by address alone: nobody can lock its owner out.
+        """
+        taken = [await self._take(f"address:{whence.sender}", OF_ADDRESS)]
+        if not self.is_admin_key(key):
+            self._tell(None, ADMIN_KEY_METHOD, whence)
+            raise LoginRefused("This is not the admin key.")
+        return await self._open(Verified(ADMIN_KEY), ADMIN_KEY_METHOD, whence, taken)
+
+    async def _open(
+        self, who: Verified, method: str, whence: Whence, taken: list[tuple[str, Taken]]
+    ) -> tuple[Session, str]:
+        opened = await self.logins.open(
+            who, method, whence.sender, replaces=whence.replaces, request_id=whence.request_id
+        )
+        await self._give_back(taken)
+        return opened
+
+    async def _take_of_name(self, name: str, sender: str) -> tuple[str, Taken]:
+        """Count a login for a name; addresses its operator came from lately count apart.
+
+        So whoever uses up a name's failures from elsewhere keeps nobody out for good.
+        """
+        counted = hashlib.sha256(name.encode()).hexdigest()[:32]
+        try:
+            return await self._take(f"name:{counted}", OF_NAME)
+        except RateLimited:
+            if not await self.logins.is_known(name, sender):
+                raise
+        return await self._take(f"name:{counted}:{sender}", OF_NAME)
+
+    async def _take(self, subject: str, limit: Limit) -> tuple[str, Taken]:
+        taken = await self.limits.take(subject, (limit,))
+        if taken.refusals:
+            wait_s = taken.refusals[0].retry_ms / 1000
+            message = f"Too many failed logins; try again in {wait_s:.0f} s."
+            raise RateLimited(message, wait_s)
+        return subject, taken
+
+    async def _give_back(self, taken: list[tuple[str, Taken]]) -> None:
+        for subject, one in taken:
+            await self.limits.give_back(subject, one)
+
+    def _tell(self, name: str | None, method: str, whence: Whence) -> None:
+        """Have a failure audited aside: how long that takes would tell which names there are."""
+        task = asyncio.create_task(self._told(name, method, whence))
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    async def _told(self, name: str | None, method: str, whence: Whence) -> None:
+        try:
+            known = ADMIN_KEY.id if name is None else await self.logins.operator_named(name)
+            subject = known or STRANGERS
+            if (await self.limits.take(f"login:{subject}", (TOLD,))).refusals:
+                return
+            await self.logins.refused(subject, method, whence.sender, whence.request_id)
+        except Unavailable as error:
+            log.warning("login_not_audited", reason=str(error))
