@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import httpx
 
-from gateway.app.ports import Clock
+from gateway.app.ports import Clock, HttpAnswer, HttpClient
 from gateway.callbacks.signing import signed_headers
 from gateway.domain.address import AllowedHosts, check_callback_url
 from gateway.domain.callback import TIMEOUT_S, Callback, TryResult
@@ -22,9 +22,7 @@ class HttpCallbackSender:
     resolved addresses, since teams read them.
     """
 
-    def __init__(
-        self, client: httpx.AsyncClient, clock: Clock, allowed_hosts: Iterable[str] = ()
-    ) -> None:
+    def __init__(self, client: HttpClient, clock: Clock, allowed_hosts: Iterable[str] = ()) -> None:
         self._client = client
         self._clock = clock
         self._allowed = AllowedHosts.of(allowed_hosts)
@@ -46,14 +44,11 @@ class HttpCallbackSender:
         try:
             async with (
                 asyncio.timeout(TIMEOUT_S),
-                self._client.stream(
-                    "POST",
-                    callback.url,
-                    content=body,
-                    headers={**headers, "content-type": "application/json"},
+                self._client.opened(
+                    "POST", callback.url, {**headers, "content-type": "application/json"}, body
                 ) as answer,
             ):
-                status = answer.status_code
+                status = answer.status
                 await _read_some(answer)
         except TimeoutError:
             error = f"no answer within {TIMEOUT_S:g} seconds"
@@ -64,11 +59,11 @@ class HttpCallbackSender:
         return (None, error) if status is None else (status, _complaint(status))
 
 
-async def _read_some(answer: httpx.Response) -> None:
+async def _read_some(answer: HttpAnswer) -> None:
     """Read a short answer, so that its connection can serve again; drop a long one."""
     seen = 0
-    async for chunk in answer.aiter_raw():
-        seen += len(chunk)
+    while part := await answer.read():
+        seen += len(part)
         if seen > ANSWER_BYTES_MAX:
             return
 

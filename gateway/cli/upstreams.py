@@ -10,9 +10,8 @@ import typer
 from gateway.cli.output import AsJson, fail, group, run, show, show_table
 
 if TYPE_CHECKING:
-    from httpx import AsyncClient
-
     from gateway.domain.model import Catalog, Upstream
+    from gateway.egress.clients import GuardedClient
 
 upstream = group("Configured vendor accounts.")
 
@@ -147,7 +146,7 @@ async def _test(account: Upstream) -> dict[str, Any]:
     return {"name": account.name, "ok": wrong is None, "detail": detail, "ms": ms}
 
 
-async def _wrong_with_tasks(account: Upstream, client: AsyncClient) -> str | None:
+async def _wrong_with_tasks(account: Upstream, client: GuardedClient) -> str | None:
     """Ask about a task that does not exist; gives what is wrong, None when the account is well."""
     import time
 
@@ -164,7 +163,7 @@ async def _wrong_with_tasks(account: Upstream, client: AsyncClient) -> str | Non
     return None
 
 
-async def _wrong_with_models(account: Upstream, client: AsyncClient) -> str | None:
+async def _wrong_with_models(account: Upstream, client: GuardedClient) -> str | None:
     """Ask an upstream without tasks for its models; gives what is wrong."""
     from httpx import HTTPError
 

@@ -8,11 +8,11 @@ sees the address that is really connected to, judges it again.
 from __future__ import annotations
 
 import socket
+from functools import lru_cache
 from typing import Protocol
 
 import httpx
 from aiohappyeyeballs import AddrInfoType
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 from gateway.domain.address import AllowedHosts, refusal
 from gateway.egress.resolve import Lookup
@@ -28,7 +28,7 @@ class AddressRefused(httpx.ConnectError):
 
 
 class AddressNotPublic(OSError):
-    """What the guard raises inside aiohttp, which lets only OSError travel unchanged."""
+    """What the guard raises below the client, where only OSError travels unchanged."""
 
     def __init__(self) -> None:
         super().__init__(_NOT_PUBLIC)
@@ -42,34 +42,19 @@ def open_public_socket(address: AddrInfoType) -> socket.socket:
     return socket.socket(family, kind, protocol)
 
 
-class Resolver(AbstractResolver):
-    """Resolves names for aiohttp; ``guarded``, one address that is not public refuses them all."""
+class Resolver:
+    """Resolves names; ``guarded``, one address that is not public refuses them all."""
 
     def __init__(self, lookup: Lookup, *, guarded: bool) -> None:
         self._lookup = lookup
         self._guarded = guarded
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
+    async def resolve(self, host: str, port: int) -> tuple[str, ...]:
         """Give the addresses of a name. Raises OSError, AddressNotPublic among them."""
-        addresses = await self._lookup.addresses(host, port, family)
+        addresses = await self._lookup.addresses(host, port)
         if self._guarded and any(refusal(address) for address in addresses):
             raise AddressNotPublic
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
-                proto=0,
-                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-            )
-            for address in addresses
-        ]
-
-    async def close(self) -> None:
-        """Do nothing: the transport owns the look-up threads."""
+        return addresses
 
 
 class Exemption(Protocol):
@@ -104,7 +89,7 @@ class OwnHost:
 
     async def covers(self, host: str, port: int) -> bool:
         """Whether this is the upstream's own host or one of its addresses."""
-        if AllowedHosts.of([f"{self._host}:{port}"]).cover(host, port):
+        if _is_same(self._host, host, port):
             return True
         if refusal(host) == "no IP address":
             return False
@@ -112,3 +97,9 @@ class OwnHost:
             return host in await self._lookup.addresses(self._host, port)
         except OSError:
             return False
+
+
+@lru_cache(maxsize=256)
+def _is_same(own: str, host: str, port: int) -> bool:
+    """Whether two spellings name one host; asked for every call to an upstream."""
+    return AllowedHosts.of([f"{own}:{port}"]).cover(host, port)

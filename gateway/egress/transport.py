@@ -1,110 +1,87 @@
-"""httpx over aiohttp, with the address guard, exact errors and exact URLs.
+"""HTTP under the address guard, with exact errors and exact URLs: for httpx, and without it.
 
-`httpx-aiohttp` is not used: it reports a server that closed the connection after reading the
-request as ``ConnectTimeout``, which says "nothing was sent" about a submit that may have been
-billed, and it re-quotes URLs, which breaks signed links.
+A client of our own over `gateway.egress.wire`: others were tried (decisions 6 and 16). One
+reports a server that closed the connection after reading the request as "never sent", which a
+paid submit must not believe; some quote links anew, which breaks signed ones.
 """
 
 from __future__ import annotations
 
-import asyncio
-import errno
-import os
+import re
 import ssl
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import lru_cache
 
-import aiohttp
 import httpx
-from yarl import URL
 
-from gateway.egress.guard import (
-    AddressNotPublic,
-    AddressRefused,
-    Exemption,
-    OwnHost,
-    Resolver,
-    open_public_socket,
-)
+from gateway.egress.guard import Exemption, OwnHost, Resolver, open_public_socket
+from gateway.egress.pool import Origin, Pool
 from gateway.egress.resolve import Lookup
+from gateway.egress.wire import Wire
 
 OWN_HOST = "gateway.own_host"
 """Request extension: the host of a private upstream, exempt for this request (its results)."""
 
-_CHUNK = 64 * 1024
-_AUTOMATIC_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
-
-# The first class that matches names the httpx error and the opaque words. Only ConnectError,
-# ConnectTimeout and UnsupportedProtocol say that nothing was sent.
-_ERRORS: tuple[tuple[type[Exception], type[httpx.TransportError], str], ...] = (
-    (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout, "no connection in time"),
-    (aiohttp.ClientConnectorDNSError, httpx.ConnectError, "the host name does not resolve"),
-    (
-        aiohttp.ClientConnectorCertificateError,
-        httpx.ConnectError,
-        "the TLS certificate is not trusted",
-    ),
-    (aiohttp.ClientSSLError, httpx.ConnectError, "the TLS handshake failed"),
-    (aiohttp.ClientConnectorError, httpx.ConnectError, "the connection was not accepted"),
-    (aiohttp.InvalidURL, httpx.UnsupportedProtocol, "the URL is not usable"),
-    (aiohttp.NonHttpUrlClientError, httpx.UnsupportedProtocol, "the URL is not usable"),
-    (aiohttp.ServerTimeoutError, httpx.ReadTimeout, "no answer in time"),
-    (
-        aiohttp.ServerDisconnectedError,
-        httpx.RemoteProtocolError,
-        "the connection was closed without an answer",
-    ),
-    (aiohttp.ClientPayloadError, httpx.RemoteProtocolError, "the answer is incomplete"),
-    (aiohttp.ClientResponseError, httpx.RemoteProtocolError, "the answer is not HTTP"),
-    (aiohttp.ClientError, httpx.ReadError, "the connection broke"),
-    (OSError, httpx.ReadError, "the connection broke"),
+# Sent again, once, when an idle connection turns out to be closed: these change nothing by it.
+_REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+_PORTS = {"http": 80, "https": 443}
+PORTS_END = 65_536
+_PLAIN_URL = re.compile(
+    r"(https?://[a-z0-9.:\[\]-]+)(/(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]++|%[0-9A-Fa-f]{2})*+)"
 )
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Turn aiohttp's errors into httpx's.
+class _Exchange:
+    """An answer whose head is there: ``status``, ``headers``, and the body as it arrives."""
 
-    The original is dropped: it quotes URLs, request headers and resolved addresses.
-    """
-    try:
-        yield
-    except (aiohttp.ClientError, OSError) as error:
-        if isinstance(getattr(error, "os_error", None), AddressNotPublic):
-            raise AddressRefused(str(AddressNotPublic())) from None
-        translation, words = next(row[1:] for row in _ERRORS if isinstance(error, row[0]))
-        raise translation(words + _detail(error)) from None
+    __slots__ = ("_origin", "_pool", "_wire")
 
+    def __init__(self, pool: Pool, origin: Origin, wire: Wire) -> None:
+        self._pool: Pool | None = pool
+        self._origin = origin
+        self._wire = wire
 
-def _detail(error: Exception) -> str:
-    """Give the part of an error that is safe to show: the system's or TLS's own words."""
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return f": {getattr(error.certificate_error, 'verify_message', 'not valid')}"
-    if isinstance(error, (aiohttp.ClientConnectorDNSError, aiohttp.ClientSSLError)):
-        return ""
-    code = (error.errno or 0) if isinstance(error, OSError) else 0
-    return f": {os.strerror(code)}" if code in errno.errorcode else ""
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return self._wire.status
+
+    @property
+    def raw_headers(self) -> Sequence[tuple[bytes, bytes]]:
+        """The headers as they were sent."""
+        return self._wire.headers
+
+    async def read(self) -> bytes:
+        """Give the next part of the body, empty at its end."""
+        return await self._wire.read()
+
+    def close(self) -> None:
+        """Let the connection serve again, or cut it when the answer was not read to its end."""
+        if self._pool is not None:
+            self._pool.give_back(self._origin, self._wire)
+            self._pool = None
 
 
 class _Body(httpx.AsyncByteStream):
     """The answer's body as it arrives; closing early drops the connection."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._response = response
+    def __init__(self, exchange: _Exchange) -> None:
+        self._exchange = exchange
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        with _translated():
-            async for chunk in self._response.content.iter_chunked(_CHUNK):
-                yield chunk
+        while part := await self._exchange.read():
+            yield part
 
     async def aclose(self) -> None:
-        self._response.close()
+        self._exchange.close()
 
 
 class GuardedTransport(httpx.AsyncBaseTransport):
-    """Sends httpx requests over aiohttp; only hosts the exemption covers skip the guard.
+    """Sends requests; only hosts the exemption covers skip the guard.
 
-    Guarded and exempt hosts have separate sessions, so no connection is ever shared between them.
+    Guarded and exempt hosts have separate pools, so no connection is ever shared between them.
     Raises only httpx.TransportError; AddressRefused when the guard said no.
     """
 
@@ -119,104 +96,145 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         self._exemption = exemption
         self._tls = tls
         self._limits = limits
-        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        self._pools: dict[bool, Pool] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request, never following a redirect; the body arrives as a stream."""
-        session = self._session(guarded=not await self._is_exempt(request))
-        body = await request.aread()
-        times = request.extensions.get("timeout", {})
-        connect = _sum(times.get("pool"), times.get("connect"))
-        try:
-            async with asyncio.timeout(_sum(connect, times.get("write"), times.get("read"))):
-                with _translated():
-                    response = await session.request(
-                        request.method,
-                        _wire_url(request.url),
-                        headers=_headers(request),
-                        skip_auto_headers=_AUTOMATIC_HEADERS,
-                        data=_chunks(body) if len(body) > _CHUNK else body or None,
-                        allow_redirects=False,
-                        timeout=aiohttp.ClientTimeout(
-                            connect=connect,
-                            sock_connect=times.get("connect"),
-                            sock_read=times.get("read"),
-                        ),
-                    )
-        except TimeoutError:
-            raise httpx.WriteTimeout("the request was not taken in time") from None
-        return httpx.Response(
-            response.status,
-            headers=response.raw_headers,
-            stream=_Body(response),
-            extensions={
-                "http_version": b"HTTP/1.1",
-                "reason_phrase": (response.reason or "").encode("ascii", "replace"),
-            },
-        )
-
-    async def _is_exempt(self, request: httpx.Request) -> bool:
         url = request.url
-        host = url.raw_host.decode("ascii")
-        port = url.port or (443 if url.scheme == "https" else 80)
-        if await self._exemption.covers(host, port):
-            return True
-        own = request.extensions.get(OWN_HOST)
-        return own is not None and await OwnHost(own, self._lookup).covers(host, port)
+        origin = _origin_of(url)
+        lines = [
+            b"%b: %b\r\n" % line
+            for line in request.headers.raw
+            if line[0].lower() not in {b"content-length", b"transfer-encoding"}
+        ]
+        exchange = await self._begun(
+            origin,
+            request.method,
+            _head(request.method, url.raw_path, lines),
+            await request.aread(),
+            request.extensions.get("timeout", {}),
+            request.extensions.get(OWN_HOST),
+        )
+        extensions = {"http_version": b"HTTP/1.1"}
+        body = _Body(exchange)
+        headers = list(exchange.raw_headers)
+        return httpx.Response(exchange.status, headers=headers, stream=body, extensions=extensions)
 
-    def _session(self, *, guarded: bool) -> aiohttp.ClientSession:
-        if guarded not in self._sessions:
-            connector = aiohttp.TCPConnector(
-                resolver=Resolver(self._lookup, guarded=guarded),
-                socket_factory=open_public_socket if guarded else None,
-                ssl=self._tls,
-                limit=self._limits.max_connections or 0,
-                keepalive_timeout=self._limits.keepalive_expiry,
-            )
-            self._sessions[guarded] = aiohttp.ClientSession(
-                connector=connector,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                trust_env=False,
-                timeout=aiohttp.ClientTimeout(total=None),
-            )
-        return self._sessions[guarded]
+    @asynccontextmanager
+    async def opened(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        times: Mapping[str, float | None],
+    ) -> AsyncIterator[_Exchange]:
+        """Send a request and give its answer, without httpx's records around them.
+
+        ``times`` are httpx's timeouts by name. Raises httpx.TransportError, httpx.InvalidURL.
+        """
+        base, target = _split(url)
+        origin, host_line = _base(base)
+        lines = [host_line, *(f"{name}: {value}\r\n".encode() for name, value in headers.items())]
+        head = _head(method, target, lines)
+        exchange = await self._begun(origin, method, head, body, times, None)
+        try:
+            yield exchange
+        finally:
+            exchange.close()
+
+    async def _begun(
+        self,
+        origin: Origin,
+        method: str,
+        head: bytes,
+        body: bytes,
+        times: Mapping[str, float | None],
+        own_host: str | None,
+    ) -> _Exchange:
+        pool = self._pool(guarded=not await self._is_exempt(origin, own_host))
+        connect_s = _sum(times.get("pool"), times.get("connect"))
+        if body or method in _WITH_BODY:
+            head = b"%bcontent-length: %d\r\n" % (head, len(body))
+        while True:
+            wire = await pool.take(origin, connect_s)
+            try:
+                await wire.ask(
+                    head + b"\r\n", body, write_s=times.get("write"), read_s=times.get("read")
+                )
+                return _Exchange(pool, origin, wire)
+            except httpx.TransportError:
+                again = wire.is_stale and wire.exchanges > 1 and method in _REPEATABLE
+                pool.give_back(origin, wire)
+                if not again:
+                    raise
+            except BaseException:
+                pool.give_back(origin, wire)
+                raise
+
+    async def _is_exempt(self, origin: Origin, own_host: str | None) -> bool:
+        if await self._exemption.covers(origin.host, origin.port):
+            return True
+        if own_host is None:
+            return False
+        return await OwnHost(own_host, self._lookup).covers(origin.host, origin.port)
+
+    def _pool(self, *, guarded: bool) -> Pool:
+        if guarded not in self._pools:
+            resolver = Resolver(self._lookup, guarded=guarded)
+            make_socket = open_public_socket if guarded else None
+            self._pools[guarded] = Pool(resolver, make_socket, self._tls, self._limits)
+        return self._pools[guarded]
 
     async def aclose(self) -> None:
         """Close all connections and end the look-up threads."""
-        for session in self._sessions.values():
-            await session.close()
+        for pool in self._pools.values():
+            pool.close()
         self._lookup.close()
 
 
-def _wire_url(url: httpx.URL) -> URL:
-    """Give a URL as it goes on the wire: unchanged, without user info (already a header)."""
-    text = b"".join((url.raw_scheme, b"://", url.netloc, url.raw_path)).decode("ascii")
-    try:
-        return URL(text, encoded=True)
-    except ValueError:
-        raise httpx.UnsupportedProtocol("the URL is not usable") from None
+def _head(method: str, target: bytes, lines: Sequence[bytes]) -> bytes:
+    """Give a request's first line and headers. Raises httpx.UnsupportedProtocol.
+
+    Nothing that was handed in may begin a line of its own.
+    """
+    head = b"%b %b HTTP/1.1\r\n%b" % (method.encode(), target, b"".join(lines))
+    ends = len(lines) + 1
+    if head.count(b"\r") != ends or head.count(b"\n") != ends or b"\0" in head:
+        raise httpx.UnsupportedProtocol("the request is not usable")
+    return head
+
+
+def _split(url: str) -> tuple[str, bytes]:
+    """Give a URL's scheme and authority, and its path with query as httpx writes them.
+
+    A plain one needs no httpx for it, which takes as long as the rest of a short exchange.
+    """
+    if (plain := _PLAIN_URL.fullmatch(url)) and "/." not in url:
+        return plain[1], plain[2].encode()
+    parsed = httpx.URL(url)
+    return f"{parsed.scheme}://{parsed.netloc.decode('ascii')}", parsed.raw_path
+
+
+def _origin_of(url: httpx.URL) -> Origin:
+    """Give where a URL leads. Raises httpx.UnsupportedProtocol."""
+    port = _PORTS.get(url.scheme) if url.port is None else url.port
+    if url.scheme not in _PORTS or not url.host or not 0 < (port or 0) < PORTS_END:
+        raise httpx.UnsupportedProtocol("the URL is not usable")
+    return Origin(url.scheme, url.raw_host.decode("ascii"), port or 0)
+
+
+@lru_cache(maxsize=1024)
+def _base(text: str) -> tuple[Origin, bytes]:
+    """Give the origin of a URL without path, and its Host header.
+
+    Raises httpx.InvalidURL, httpx.UnsupportedProtocol.
+    """
+    url = httpx.URL(text)
+    return _origin_of(url), b"host: %b\r\n" % url.netloc
 
 
 def _sum(*seconds: float | None) -> float | None:
     """Add durations; one without a limit makes the sum unlimited."""
     known = [each for each in seconds if each is not None]
     return sum(known) if len(known) == len(seconds) else None
-
-
-def _headers(request: httpx.Request) -> list[tuple[str, str]]:
-    """Give httpx's headers; the body is read whole, so its length is known."""
-    headers = [
-        (name, value)
-        for name, value in request.headers.multi_items()
-        if name not in {"content-length", "transfer-encoding"}
-    ]
-    if request.content or request.method in {"POST", "PUT", "PATCH"}:
-        headers.append(("content-length", str(len(request.content))))
-    return headers
-
-
-async def _chunks(body: bytes) -> AsyncIterator[bytes]:
-    """Hand aiohttp a body piece by piece: it warns about large bytes objects."""
-    for start in range(0, len(body), _CHUNK):
-        yield body[start : start + _CHUNK]

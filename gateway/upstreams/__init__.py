@@ -11,9 +11,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Protocol, cast
 
-import httpx
-
-from gateway.app.ports import UpstreamAdapter
+from gateway.app.ports import HttpClient, UpstreamAdapter
 from gateway.domain.model import Upstream
 from gateway.upstreams._adapter import Facts
 from gateway.upstreams._http import UpstreamHttp
@@ -47,9 +45,7 @@ CREDENTIALS: Mapping[str, str] = {name: facts.scheme for name, facts in FACTS.it
 """The word before the key in each adapter's Authorization header."""
 
 
-def build(
-    upstream: Upstream, client: httpx.AsyncClient, now_s: Callable[[], int]
-) -> UpstreamAdapter:
+def build(upstream: Upstream, client: HttpClient, now_s: Callable[[], int]) -> UpstreamAdapter:
     """Give the adapter of an upstream; ``now_s`` gives UTC seconds.
 
     The adapter owns the client from then on: its ``aclose`` closes it. An upstream configured as

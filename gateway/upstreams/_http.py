@@ -14,8 +14,8 @@ import asyncio
 import json
 import math
 import re
-from collections.abc import Callable, Container, Mapping
-from contextlib import suppress
+import zlib
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import httpx
 import orjson
 
+from gateway.app.ports import HttpAnswer, HttpClient
 from gateway.domain.errors import Blame, Sent, UpstreamError
 from gateway.domain.model import Upstream
 from gateway.upstreams._errors import (
@@ -46,6 +47,7 @@ BODY_BYTES_MAX = 1024 * 1024
 MESSAGE_CHARS_MAX = 500
 RETRY_AFTER_S_MAX = 86_400.0
 SECRET_CHARS_MIN = 8
+_ZLIB_OR_GZIP = zlib.MAX_WBITS | 32
 REQUEST_ID_HEADERS = ("x-request-id", "x-fal-request-id", "cf-ray")
 
 _NEVER_SENT = (
@@ -77,17 +79,26 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A vendor's answer; ``body`` is always a JSON object."""
+    """A vendor's answer; ``body`` is always a JSON object, names of headers are lower-case."""
 
     status: int
-    headers: httpx.Headers
+    headers: Mapping[str, str]
     body: dict[str, Any]
+
+
+class _Request(NamedTuple):
+    """A call as it is sent."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    content: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class _Raw:
     status: int
-    headers: httpx.Headers
+    headers: Mapping[str, str]
     content: bytes
 
 
@@ -101,7 +112,7 @@ class UpstreamHttp:
     def __init__(
         self,
         upstream: Upstream,
-        client: httpx.AsyncClient,
+        client: HttpClient,
         *,
         scheme: str,
         idempotent: bool,
@@ -112,7 +123,6 @@ class UpstreamHttp:
         self._idempotent = idempotent
         self.now_s = now_s
         self._client = client
-        self._headers = dict(client.headers)
         self._base = upstream.base_url.rstrip("/")
         key = upstream.api_key.value
         self._authorization = f"{scheme} {key}"
@@ -142,7 +152,7 @@ class UpstreamHttp:
         if blocking:
             wait_s = max(wait_s, BLOCKING_TIMEOUT_S)
         key = {"idempotency-key": attempt_id} if self._idempotent else {}
-        request = self._request("POST", path, body, key | dict(headers or {}), wait_s)
+        request = self._request("POST", path, body, key | dict(headers or {}))
         raw = await self._send(request, wait_s, bytes_max)
         parsed = _json_object(raw.content)
         if not 200 <= raw.status < 300:
@@ -165,7 +175,7 @@ class UpstreamHttp:
         A 404 is raised with code ``task_unknown``. Every UpstreamError has ``sent=NO``: the
         query failed, which says nothing about the task.
         """
-        request = self._request(method, path, body, {}, QUERY_TIMEOUT_S)
+        request = self._request(method, path, body, {})
         try:
             raw = await self._send(request, QUERY_TIMEOUT_S, BODY_BYTES_MAX)
         except UpstreamError as error:
@@ -215,53 +225,41 @@ class UpstreamHttp:
         path: str,
         body: Mapping[str, Any] | Form | None,
         headers: Mapping[str, str],
-        wait_s: float,
-    ) -> httpx.Request:
-        """Build a request. Raises UpstreamError when a URL or header cannot carry its text."""
-        own = {"authorization": self._authorization, "accept": "application/json", **headers}
-        sent = {**self._headers, **own}
-        timeout = httpx.Timeout(wait_s, connect=CONNECT_TIMEOUT_S, pool=CONNECT_TIMEOUT_S)
-        content: dict[str, Any] = {}
+    ) -> _Request:
+        """Build a request. Raises UpstreamError when a header cannot carry its text."""
+        sent = {"authorization": self._authorization, "accept": "application/json", **headers}
+        content = b""
         if isinstance(body, Form):
-            content["data"] = body.fields
-            content["files"] = [(part.field, part[1:]) for part in body.files]
+            content, sent["content-type"] = _multipart(body)
         elif body is not None:
             sent["content-type"] = "application/json"
             # ASCII escapes: a prompt may hold a lone surrogate, which UTF-8 cannot carry.
-            content["content"] = json.dumps(body, separators=(",", ":")).encode()
-        if all(value.isprintable() for value in sent.values()):
-            # Whoever sees the cause of an encoding error sees the key in it.
-            with suppress(httpx.InvalidURL, ValueError):
-                # Not by the client, which merges addresses, cookies and headers anew each time:
-                # that costs more than the request.
-                return httpx.Request(
-                    method,
-                    f"{self._base}{path}",
-                    headers=sent,
-                    extensions={"timeout": timeout.as_dict()},
-                    **content,
-                )
-        message = "The request cannot be built; check the upstream's base_url and api_key."
-        raise UpstreamError(message, blame=Blame.PROVIDER, sent=Sent.NO, code="unsendable")
+            content = json.dumps(body, separators=(",", ":")).encode()
+        if all(value.isascii() and value.isprintable() for value in sent.values()):
+            return _Request(method, f"{self._base}{path}", sent, content)
+        raise _unsendable()
 
-    async def _send(self, request: httpx.Request, wait_s: float, bytes_max: int) -> _Raw:
+    async def _send(self, request: _Request, wait_s: float, bytes_max: int) -> _Raw:
         """Send and read the whole answer, within bounds of time and size."""
         if self._client.is_closed:
             message = "The upstream's connections are closed."
             raise UpstreamError(message, blame=Blame.PROVIDER, sent=Sent.NO, code="unreachable")
+        times = {"connect": CONNECT_TIMEOUT_S, "pool": CONNECT_TIMEOUT_S}
+        times["write"] = times["read"] = wait_s
         try:
-            async with asyncio.timeout(wait_s + GRACE_S):
-                response = await self._client.send(request, stream=True, follow_redirects=False)
-                try:
-                    content = await _read(response, bytes_max)
-                finally:
-                    await response.aclose()
+            async with (
+                asyncio.timeout(wait_s + GRACE_S),
+                self._client.opened(*request, times) as answer,
+            ):
+                content = await _read(answer, bytes_max)
+                headers = _named(answer.raw_headers)
+                if content is not None:
+                    return _Raw(answer.status, headers, _decoded(content, headers, bytes_max))
+            failure = unreadable(f"The upstream's answer is larger than {bytes_max} bytes.")
+        except httpx.InvalidURL:
+            failure = _unsendable()
         except (httpx.HTTPError, httpx.StreamError, OSError) as error:
             failure = self._lost(error)
-        else:
-            if content is not None:
-                return _Raw(response.status_code, response.headers, content)
-            failure = unreadable(f"The upstream's answer is larger than {bytes_max} bytes.")
         # Raised here, outside the handler: the cause would carry the request and its key along.
         raise failure
 
@@ -295,7 +293,7 @@ class UpstreamHttp:
         fault: Fault,
         errors: ErrorTable,
         retry_after_s: float | None,
-        headers: httpx.Headers | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> UpstreamError:
         verdict = errors.judge(fault)
         if retry_after_s is None and fault.reset_at_s is not None:
@@ -313,7 +311,7 @@ class UpstreamHttp:
             repeatable=verdict.repeatable,
         )
 
-    def _retry_after_s(self, headers: httpx.Headers) -> float | None:
+    def _retry_after_s(self, headers: Mapping[str, str]) -> float | None:
         return retry_after_s(headers, self.now_s())
 
 
@@ -345,16 +343,45 @@ def _bounded_wait(wait_s: float) -> float:
     return min(max(float(wait_s), 0.0), RETRY_AFTER_S_MAX)
 
 
-async def _read(response: httpx.Response, bytes_max: int) -> bytes | None:
+async def _read(answer: HttpAnswer, bytes_max: int) -> bytes | None:
     """Read the body, None when it is longer than allowed."""
     parts: list[bytes] = []
     size = 0
-    async for part in response.aiter_bytes():
+    while part := await answer.read():
         size += len(part)
         if size > bytes_max:
             return None
         parts.append(part)
     return b"".join(parts)
+
+
+def _named(raw: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in raw}
+
+
+def _decoded(content: bytes, headers: Mapping[str, str], bytes_max: int) -> bytes:
+    """Undo a compression that was not asked for, up to a size. Raises httpx.DecodingError.
+
+    What is cut off there is no JSON any more.
+    """
+    if headers.get("content-encoding", "").strip().lower() not in ("gzip", "x-gzip", "deflate"):
+        return content
+    try:
+        return zlib.decompressobj(_ZLIB_OR_GZIP).decompress(content, bytes_max)
+    except zlib.error:
+        raise httpx.DecodingError("the answer is not what it says") from None
+
+
+def _multipart(form: Form) -> tuple[bytes, str]:
+    """Give a form's bytes and its media type."""
+    files = [(part.field, part[1:]) for part in form.files]
+    request = httpx.Request("POST", "https://unused.invalid", data=form.fields, files=files)
+    return request.read(), request.headers["content-type"]
+
+
+def _unsendable() -> UpstreamError:
+    message = "The request cannot be built; check the upstream's base_url and api_key."
+    return UpstreamError(message, blame=Blame.PROVIDER, sent=Sent.NO, code="unsendable")
 
 
 def _json_object(content: bytes) -> dict[str, Any] | None:
@@ -365,7 +392,7 @@ def _json_object(content: bytes) -> dict[str, Any] | None:
     return parsed if isinstance(parsed, dict) else None
 
 
-def _request_id(headers: httpx.Headers | None) -> str | None:
+def _request_id(headers: Mapping[str, str] | None) -> str | None:
     if headers is None:
         return None
     return next((headers[name] for name in REQUEST_ID_HEADERS if name in headers), None)

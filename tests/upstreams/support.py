@@ -7,7 +7,8 @@ an httpx transport that answers from a list and remembers what it was asked.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cache
@@ -18,7 +19,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.app.ports import UpstreamAdapter
+from gateway.app.ports import HttpAnswer, UpstreamAdapter
 from gateway.catalog import load
 from gateway.catalog.builtin import builtin
 from gateway.domain.errors import UpstreamError
@@ -118,12 +119,48 @@ class Vendor:
         return json.loads(self.last.content)
 
 
+class TableClient(httpx.AsyncClient):
+    """Sends to a function through httpx, in the place of the guarded client."""
+
+    def __init__(self, answer: Callable[[httpx.Request], Any]) -> None:
+        super().__init__(transport=httpx.MockTransport(answer), trust_env=False)
+
+    @asynccontextmanager
+    async def opened(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes = b"",
+        times: Mapping[str, float | None] | None = None,
+    ) -> AsyncIterator[HttpAnswer]:
+        request = self.build_request(
+            method, url, headers=dict(headers), content=body, extensions={"timeout": times}
+        )
+        answer = await self.send(request, stream=True)
+        try:
+            yield TableAnswer(answer)
+        finally:
+            await answer.aclose()
+
+
+class TableAnswer:
+    """An answer of a table, as a client's."""
+
+    def __init__(self, answer: httpx.Response) -> None:
+        self.status = answer.status_code
+        self.raw_headers = answer.headers.raw
+        self._parts = answer.aiter_bytes()
+
+    async def read(self) -> bytes:
+        return await anext(self._parts, b"")
+
+
 def adapter_at(
     vendor: Vendor, adapter: str, now_s: Callable[[], int] = lambda: NOW_S, **changes: Any
 ) -> UpstreamAdapter:
     """An adapter whose upstream is this vendor."""
-    client = httpx.AsyncClient(transport=httpx.MockTransport(vendor.answer), trust_env=False)
-    return build(upstream(adapter, **changes), client, now_s)
+    return build(upstream(adapter, **changes), TableClient(vendor.answer), now_s)
 
 
 def says(body: Any, status: int = 200, **headers: str) -> httpx.Response:

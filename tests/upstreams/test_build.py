@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import httpx
 import pytest
 
 from gateway.catalog.builtin import builtin
 from gateway.upstreams import ADAPTERS, CAN_CANCEL, CREDENTIALS, FACTS, IDEMPOTENT, build
 from gateway.upstreams.dashscope import ENDPOINTS
-from tests.upstreams.support import NOW_S, upstream
+from tests.upstreams.support import NOW_S, TableClient, Vendor, upstream
 
 PROTOCOLS = {
     "dashscope": set(ENDPOINTS),
@@ -42,7 +41,7 @@ def test_the_catalogue_sells_through_adapters_that_exist_in_protocols_they_speak
 
 async def test_an_adapter_is_built_by_its_name_and_closes_its_client() -> None:
     for name in ADAPTERS:
-        client = httpx.AsyncClient(trust_env=False)
+        client = TableClient(Vendor().answer)
         adapter = build(upstream(name), client, lambda: NOW_S)
         await adapter.aclose()
         assert client.is_closed
@@ -51,4 +50,4 @@ async def test_an_adapter_is_built_by_its_name_and_closes_its_client() -> None:
 def test_an_unknown_name_is_refused() -> None:
     stranger = replace(upstream("evolink"), adapter="_http")
     with pytest.raises(KeyError):
-        build(stranger, httpx.AsyncClient(trust_env=False), lambda: NOW_S)
+        build(stranger, TableClient(Vendor().answer), lambda: NOW_S)

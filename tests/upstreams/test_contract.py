@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-import httpx
 import pytest
 from PIL import Image
 
@@ -18,7 +17,7 @@ from gateway.domain.errors import Blame, Sent, UpstreamError
 from gateway.domain.model import Secret
 from gateway.domain.request import InputImage
 from gateway.domain.upstream import Accepted, Cancelled, Delivered, Job, PollAnswer, Running
-from gateway.egress.clients import upstream_client
+from gateway.egress.clients import GuardedClient, upstream_client
 from gateway.simulator import Script, Simulator, SimulatorConfig, VendorConfig
 from gateway.upstreams import CAN_CANCEL, IDEMPOTENT, _http, build
 from tests.upstreams.support import FIELD, KITE, job, pictures, size, upstream
@@ -114,7 +113,7 @@ class Bench:
 
     sim: Simulator
     adapter: UpstreamAdapter
-    client: httpx.AsyncClient
+    client: GuardedClient
     case: Case
 
     @property

@@ -19,6 +19,7 @@ from tests.upstreams.support import (
     ATTEMPT_ID,
     KEY,
     NOW_S,
+    TableClient,
     Vendor,
     adapter_at,
     job,
@@ -169,7 +170,7 @@ async def test_cancelling_the_worker_is_not_an_upstream_error() -> None:
     async def never(request: httpx.Request) -> httpx.Response:
         return await asyncio.Future()
 
-    client = httpx.AsyncClient(transport=httpx.MockTransport(never))
+    client = TableClient(never)
     submitting = asyncio.create_task(build(upstream("evolink"), client, lambda: NOW_S).submit(JOB))
     await asyncio.sleep(0)
     submitting.cancel()
@@ -264,7 +265,7 @@ async def test_our_key_is_in_no_error(answer: httpx.Response | Exception) -> Non
 @pytest.mark.parametrize("key", ["sk-🔑-not-ascii-key", "sk-two\nlines", "sk-two\r\nx: y"])
 async def test_a_key_no_header_can_carry_sends_nothing_and_is_not_shown(key: str) -> None:
     vendor = Vendor([says(ACCEPTED)])
-    client = httpx.AsyncClient(transport=httpx.MockTransport(vendor.answer))
+    client = TableClient(vendor.answer)
     keyed = replace(upstream("evolink"), api_key=Secret(key))
     adapter = build(keyed, client, lambda: NOW_S)
     for call in (adapter.submit(JOB), adapter.poll("t1")):
@@ -277,7 +278,7 @@ async def test_a_key_no_header_can_carry_sends_nothing_and_is_not_shown(key: str
 
 async def test_the_secret_half_of_a_two_part_key_is_scrubbed_too() -> None:
     vendor = Vendor([says({"detail": "bad secret 0123456789abcdef"}, 401)])
-    client = httpx.AsyncClient(transport=httpx.MockTransport(vendor.answer))
+    client = TableClient(vendor.answer)
     fal = replace(upstream("fal"), api_key=Secret("my-id:0123456789abcdef"))
     with pytest.raises(UpstreamError) as raised:
         await build(fal, client, lambda: NOW_S).submit(job("fal", "wan2.5-t2i-preview"))

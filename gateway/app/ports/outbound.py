@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,6 +11,53 @@ from gateway.domain.callback import Callback, TryResult
 from gateway.domain.errors import Problem, UpstreamError
 from gateway.domain.request import InputImage
 from gateway.domain.upstream import Job, JobPage, PollAnswer, SubmitAnswer
+
+
+class HttpAnswer(Protocol):
+    """An HTTP answer whose head is there: names and values of ``raw_headers`` as they came."""
+
+    @property
+    def status(self) -> int:
+        """The status."""
+        ...
+
+    @property
+    def raw_headers(self) -> Sequence[tuple[bytes, bytes]]:
+        """The headers, in their order."""
+        ...
+
+    async def read(self) -> bytes:
+        """Give the next part of the body, empty at its end. Raises as `HttpClient.opened` does."""
+        ...
+
+
+class HttpClient(Protocol):
+    """Sends HTTP requests under the address guard, each once and without following redirects."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether `aclose` was called."""
+        ...
+
+    def opened(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes = b"",
+        times: Mapping[str, float | None] | None = None,
+    ) -> AbstractAsyncContextManager[HttpAnswer]:
+        """Send a request; what its answer still holds when the context ends is not read.
+
+        ``times`` are seconds for ``pool``, ``connect``, ``write`` and ``read``, else the client's
+        own. Raises httpx.InvalidURL, httpx.TransportError; of those only ConnectError,
+        ConnectTimeout, PoolTimeout and UnsupportedProtocol say that nothing was sent.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close connections."""
+        ...
 
 
 class UpstreamAdapter(Protocol):
