@@ -7,6 +7,7 @@ paid submit must not believe; some quote links anew, which breaks signed ones.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -191,6 +192,8 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         for pool in self._pools.values():
             pool.close()
         self._lookup.close()
+        # The loop closes sockets in its next turn.
+        await asyncio.sleep(0)
 
 
 def _head(method: str, target: bytes, lines: Sequence[bytes]) -> bytes:

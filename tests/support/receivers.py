@@ -76,7 +76,9 @@ async def receiver(
             # An answer may have aborted its connection already; TLS cannot be aborted twice.
             if not writer.transport.is_closing():
                 writer.transport.abort()
-        await asyncio.sleep(0)
+            # TLS takes some turns of the loop to notice that the other side has gone.
+            with contextlib.suppress(OSError, TimeoutError):
+                await asyncio.wait_for(writer.wait_closed(), 1)
 
 
 async def _read_request(reader: asyncio.StreamReader) -> Received:
