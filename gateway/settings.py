@@ -122,6 +122,10 @@ class Settings(BaseSettings):
     sync_wait_seconds: int = Field(default=290, ge=1, le=3600)
     waits_max: int = Field(default=5_000, ge=1, le=1_000_000)
     """How many callers of one API process may wait for pictures or on a stream at once."""
+    batch_max_mib: int = Field(default=64, ge=1, le=1024)
+    """How many MiB the file of a batch may have."""
+    batch_lines_running: int = Field(default=100, ge=1, le=10_000)
+    """How many lines of all batches of a team may be under way at once."""
     task_ttl_hours: int = Field(default=24, ge=1, le=24 * 365)
     keep_tasks_days: int | None = Field(default=None, ge=4, le=36500)
     """How long ended tasks are kept; None: for ever. Callbacks are tried for three days."""

@@ -11,6 +11,7 @@ from functools import partial
 import structlog
 
 from gateway.app.advance import Advance
+from gateway.app.batch_feeding import Feeder
 from gateway.app.ports import Lease, LiveTasks
 from gateway.app.sweep import Sweep
 from gateway.crashpoints import CrashPoint, reached
@@ -26,7 +27,8 @@ AWAY_S = 0.5
 EPOCH_CHECK_S = 0.5
 SWEEP_EVERY_ROUNDS = 20
 CHORES_EVERY_S = 60.0
-# Together at most ten seconds: the last claim, the visits under way, the callbacks under way.
+# Together at most ten seconds: the last claim and the last lines of batches, the visits under way,
+# the callbacks under way.
 CLAIM_END_S = 1.0
 DRAIN_S = 7.0
 CALLBACKS_END_S = 2.0
@@ -45,6 +47,7 @@ class Worker:
     sweep: Sweep
     dispatch: Dispatch
     stop_dispatch: Callable[[float], Awaitable[None]]
+    feeder: Feeder
     chores: Sequence[Callable[[], Awaitable[object]]] = ()
     visits_max: int = 4096
     _visits: dict[asyncio.Task[None], Lease] = field(default_factory=dict)
@@ -57,13 +60,16 @@ class Worker:
             asyncio.create_task(self._guarded("renew", self._renew_loop)),
             asyncio.create_task(self._guarded("sweep", self._sweep_loop)),
             asyncio.create_task(self._guarded("callbacks", self.dispatch)),
+            asyncio.create_task(self._guarded("batches", self.feeder.run)),
             *(
                 asyncio.create_task(self._guarded("chores", partial(self._chore_loop, chore)))
                 for chore in self.chores
             ),
         ]
         await self._stopping.wait()
-        await asyncio.wait(loops[:1], timeout=CLAIM_END_S)
+        await asyncio.gather(
+            asyncio.wait(loops[:1], timeout=CLAIM_END_S), self.feeder.stop(CLAIM_END_S)
+        )
         await self._drain()
         for task in loops:
             task.cancel()

@@ -7,7 +7,7 @@ import os
 from alembic import context
 from sqlalchemy import Connection
 
-from gateway.stores.postgres.login_tables import metadata
+from gateway.stores.postgres.batch_tables import metadata
 from gateway.stores.postgres.migrate import on_connection
 
 

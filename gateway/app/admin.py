@@ -18,6 +18,7 @@ from gateway.app.ports.admin import (
     PriceAdmin,
     TeamAdmin,
 )
+from gateway.app.ports.batches import BatchStore
 from gateway.app.ports.login import Logins
 from gateway.app.team_data import EraseTeam, ExportTeam
 from gateway.domain.administration import Actor, Ask
@@ -35,6 +36,7 @@ class Admin:
     keys: KeyAdmin
     audit: AuditLog
     callbacks: CallbackAdmin
+    batches: BatchStore
     exposures: ExposureAdmin
     credits: CreditAdmin
     drains: DrainAdmin

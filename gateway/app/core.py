@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.app.admin import Admin
+from gateway.app.batch_intake import Intake
 from gateway.app.cancel import Cancel
 from gateway.app.dialect import Dialect
 from gateway.app.pictures import Pictures
@@ -35,6 +36,7 @@ class Core:
     submit: Submit
     query: Query
     cancel: Cancel
+    batches: Intake
     pictures: Pictures
     keys: KeyStore
     ledger: Ledger

@@ -8,6 +8,9 @@ from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
 
 from gateway.app.ports import TaskFilter, TaskPage
+from gateway.app.ports.admin import Page
+from gateway.app.ports.batches import LineResult
+from gateway.domain.batch import Batch, BatchLine, BatchOptions
 from gateway.domain.errors import GatewayError
 from gateway.domain.model import Catalog
 from gateway.domain.submission import Draft
@@ -29,14 +32,20 @@ class Operation(StrEnum):
     USAGE = "usage"
     UPLOAD_POLICY = "upload_policy"
     UPLOAD = "upload"
+    BATCH_CREATE = "batch_create"
+    BATCH = "batch"
+    BATCH_LIST = "batch_list"
+    BATCH_RESULTS = "batch_results"
+    BATCH_RESUME = "batch_resume"
+    BATCH_CANCEL = "batch_cancel"
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
     """One address of a dialect.
 
-    ``path`` starts with ``/`` and is relative to the dialect's mount; ``{task_id}`` and
-    ``{model}`` are its only parameters, ``{rest}`` matches several segments. ``at_root``: also
+    ``path`` starts with ``/`` and is relative to the dialect's mount; ``{task_id}``, ``{batch_id}``
+    and ``{model}`` are its only parameters, ``{rest}`` matches several segments. ``at_root``: also
     mounted without the dialect's prefix. ``by_creator``: at the root the dialect that created
     the task renders it. ``kind`` is the dialect's own hint to itself (which create path it is).
     ``sync`` fixes the answer mode where the dialect has only one. ``images_allowed`` raises the
@@ -55,6 +64,7 @@ class Route:
     request_schema: Mapping[str, Any] | None = None
     request_content_types: tuple[str, ...] = ("application/json",)
     query_parameters: tuple[str, ...] = ()
+    response_content_type: str = "application/json"
     response_example: Any = None
     error_statuses: tuple[int, ...] = (400, 401, 402, 403, 404, 413, 429, 500, 503)
 
@@ -250,4 +260,44 @@ class UploadDialect(Protocol):
 
     def upload_key(self, url: str) -> str | None:
         """Give the key of an uploaded picture's address, None for any other address."""
+        ...
+
+
+@runtime_checkable
+class BatchDialect(Protocol):
+    """A dialect in which many create calls can be sent as one file."""
+
+    def read_batch(self, call: Call) -> BatchOptions:
+        """Read what is wanted of a whole batch. Raises InvalidRequest with all problems."""
+        ...
+
+    def read_batch_line(self, call: Call, line: bytes, catalog: Catalog) -> BatchLine:
+        """Read one line of a batch that was sent by ``call``.
+
+        Raises InvalidRequest with all problems of the line.
+        """
+        ...
+
+    def read_batch_id(self, call: Call) -> str:
+        """Give the id of the batch that a call names."""
+        ...
+
+    def read_batch_list(self, call: Call) -> tuple[int, str | None]:
+        """Give ``limit`` and ``cursor`` of a list call. Raises InvalidRequest."""
+        ...
+
+    def read_batch_results(self, call: Call) -> int:
+        """Give the number of the line after which results are wanted. Raises InvalidRequest."""
+        ...
+
+    def render_batch(self, batch: Batch, view: View) -> Reply:
+        """Answer with a batch as it stands; also the body of its callback."""
+        ...
+
+    def render_batches(self, page: Page[Batch], view: View) -> Reply:
+        """Answer a list call."""
+        ...
+
+    def render_batch_result(self, result: LineResult, view: View) -> Mapping[str, Any]:
+        """Give one line of a batch's results, JSON-encodable."""
         ...

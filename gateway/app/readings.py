@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from gateway.app.ports import CallbackCounts, Exposures, LedgerChecks, LiveTasks
+from gateway.app.ports.batches import BatchStore
 from gateway.domain.errors import Unavailable
 from gateway.domain.money import MICRO
 
@@ -15,6 +16,10 @@ READINGS: Mapping[str, str] = {
     "queue_lag_seconds": "How long the oldest due visit waits.",
     "callbacks_pending": "Callbacks waiting for their next try.",
     "callbacks_dead": "Callbacks that were given up.",
+    "batches_running": "Batches that send lines or wait for some to end.",
+    "batches_paused": "Batches that wait for credits, or for a key that may go on.",
+    "batch_lines_waiting": "Lines of batches that were not sent yet.",
+    "batch_lines_running": "Lines of batches whose task is under way.",
     "exposure_attempts": "Attempts that may have been billed, unresolved.",
     "exposure_usd": "What those may have cost.",
     "ledger_violations": "Violations that the last proof of the books found.",
@@ -31,11 +36,18 @@ class Readings:
     callbacks: CallbackCounts
     exposures: Exposures
     ledger: LedgerChecks
+    batches: BatchStore
 
     async def read(self) -> dict[str, float]:
         """Give the figures by their names in `READINGS`."""
         found: dict[str, float] = {}
-        for part in (self._queue, self._callbacks, self._exposure, self._proof):
+        for part in (
+            self._queue,
+            self._callbacks,
+            self._batches,
+            self._exposure,
+            self._proof,
+        ):
             found |= await _known(part)
         return found
 
@@ -50,6 +62,9 @@ class Readings:
     async def _callbacks(self) -> dict[str, float]:
         counts = await self.callbacks.counts()
         return {f"callbacks_{state}": count for state, count in counts.items()}
+
+    async def _batches(self) -> dict[str, float]:
+        return dict(await self.batches.counts())
 
     async def _exposure(self) -> dict[str, float]:
         attempts, exposure = await self.exposures.open_exposure()

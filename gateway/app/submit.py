@@ -37,7 +37,7 @@ from gateway.domain.errors import (
     TaskIdTaken,
     Unavailable,
 )
-from gateway.domain.limits import Taken, Verdict
+from gateway.domain.limits import Limit, Taken, Verdict
 from gateway.domain.model import Catalog, Model
 from gateway.domain.pricing import Price, price_of
 from gateway.domain.repeats import CallMark
@@ -128,7 +128,7 @@ class Submit:
         model = resolve(catalog, draft.request.model)
         request, dropped = normalize(draft.request, model, snap_size=draft.snap_size)
         problems = list(check(request, model.limits, defaults=model.defaults))
-        problems += await self._callback_problems(draft.callback)
+        problems += await self.callback_problems(draft.callback)
         seen, image_problems = request, list[Problem]()
         if not any(problem.field == "images" for problem in problems):
             seen, image_problems = await self._inspected(request)
@@ -151,7 +151,8 @@ class Submit:
         price, top_up = price_of(request, catalog), catalog.routing.tops_up(model.id)
         return Plan(request, model, price, route, ignored, top_up)
 
-    async def _callback_problems(self, callback: CallbackSpec | None) -> list[Problem]:
+    async def callback_problems(self, callback: CallbackSpec | None) -> list[Problem]:
+        """Give what the address guard has against a callback's address."""
         if callback is None:
             return []
         refusal = await self.fetcher.judge(callback.url, "callback")
@@ -181,9 +182,18 @@ class Submit:
         return replace(request, images=tuple(known.values()), mask=mask), problems
 
     async def accept(
-        self, principal: Principal, dialect: str, draft: Draft, mark: CallMark | None = None
+        self,
+        principal: Principal,
+        dialect: str,
+        draft: Draft,
+        mark: CallMark | None = None,
+        *,
+        task_id: str | None = None,
     ) -> Admission:
         """Accept a draft: its credits are held and its task is durable when this returns.
+
+        With a ``task_id`` it is that one or none (TaskIdTaken): the same draft under the same id
+        makes one task, however often.
 
         A call that repeats an earlier one (by its ``mark``) is answered with that one's task,
         however the catalogue or the balance stand by now. Raises what `plan` raises,
@@ -197,7 +207,7 @@ class Submit:
         reached(CrashPoint.ACCEPT_PLANNED)
         taken = await self._taken(principal, plan.request.n, draft)
         try:
-            task = await self._accepted(principal, dialect, draft, plan, now_ms, mark)
+            task = await self._accepted(principal, dialect, draft, plan, now_ms, mark, task_id)
         except GatewayError as error:
             # What may have been accepted, as that of a caller who left may, stays counted.
             if not isinstance(error, StoreUnavailable) or error.outcome_known:
@@ -225,12 +235,7 @@ class Submit:
 
         Raises RateLimited, InvalidRequest; then nothing was taken.
         """
-        limits = principal.rules.limits(images)
-        for limit in limits:
-            if limit.amount > limit.allowed:
-                name = draft.field_names.get("n", "n")
-                message = f"This key may ask for at most {limit.allowed} pictures a minute."
-                raise InvalidRequest(Problem(name, message, legal=f"1 to {limit.allowed}"))
+        limits = possible_limits(principal, images, draft)
         taken = await self.limits.take(principal.counted_as, limits)
         if not (refusals := taken.refusals):
             return taken
@@ -248,11 +253,13 @@ class Submit:
         plan: Plan,
         now_ms: int,
         mark: CallMark | None,
+        task_id: str | None,
     ) -> Task:
         """Store the task under an id that nobody has; the printed formats are short on entropy."""
-        tries_left = ID_TRIES
+        tries_left = ID_TRIES if task_id is None else 1
         while True:
-            task = self._task(principal, dialect, draft, plan, now_ms)
+            chosen = task_id or self.new_task_id(dialect, now_ms, urandom(16))
+            task = _task(chosen, principal, dialect, draft, plan, now_ms)
             tries_left -= 1
             try:
                 await self.tasks.accept(NewTask(task, plan.request, draft.callback, mark))
@@ -262,30 +269,6 @@ class Submit:
             else:
                 return task
 
-    def _task(
-        self, principal: Principal, dialect: str, draft: Draft, plan: Plan, now_ms: int
-    ) -> Task:
-        return Task(
-            id=self.new_task_id(dialect, now_ms, urandom(16)),
-            team_id=principal.team_id,
-            key_id=principal.key_id,
-            dialect=dialect,
-            model=plan.model.id,
-            requested_model=draft.request.model,
-            n=plan.request.n,
-            tier=plan.price.tier,
-            unit_price=plan.price.unit,
-            hold=plan.price.hold,
-            created_ms=now_ms,
-            deadline_ms=now_ms + plan.model.deadline_ms,
-            typical_ms=plan.model.typical_ms,
-            has_callback=draft.callback is not None,
-            user_group=principal.user_group,
-            ignored=plan.ignored,
-            echo=draft.echo,
-            top_up=plan.top_up,
-        )
-
 
 def resolve(catalog: Catalog, name: str) -> Model:
     """Give the model a name stands for, if it is sold. Raises ModelNotFound."""
@@ -294,6 +277,17 @@ def resolve(catalog: Catalog, name: str) -> Model:
         sold = [alias for alias, model in catalog.aliases.items() if catalog.offers.get(model)]
         raise ModelNotFound(name, close_names(name, sold))
     return catalog.models[model_id]
+
+
+def possible_limits(principal: Principal, images: int, draft: Draft) -> tuple[Limit, ...]:
+    """Give a call's limits a minute. Raises InvalidRequest when it can never pass one."""
+    limits = principal.rules.limits(images)
+    for limit in limits:
+        if limit.amount > limit.allowed:
+            name = draft.field_names.get("n", "n")
+            message = f"This key may ask for at most {limit.allowed} pictures a minute."
+            raise InvalidRequest(Problem(name, message, legal=f"1 to {limit.allowed}"))
+    return limits
 
 
 def renamed(error: InvalidRequest, names: Mapping[str, str]) -> InvalidRequest:
@@ -312,3 +306,28 @@ def in_callers_words(problem: Problem, names: Mapping[str, str]) -> Problem:
     if message.startswith(known):
         message = name + message[len(known) :]
     return replace(problem, field=name + problem.field[len(known) :], message=message)
+
+
+def _task(
+    task_id: str, principal: Principal, dialect: str, draft: Draft, plan: Plan, now_ms: int
+) -> Task:
+    return Task(
+        id=task_id,
+        team_id=principal.team_id,
+        key_id=principal.key_id,
+        dialect=dialect,
+        model=plan.model.id,
+        requested_model=draft.request.model,
+        n=plan.request.n,
+        tier=plan.price.tier,
+        unit_price=plan.price.unit,
+        hold=plan.price.hold,
+        created_ms=now_ms,
+        deadline_ms=now_ms + plan.model.deadline_ms,
+        typical_ms=plan.model.typical_ms,
+        has_callback=draft.callback is not None,
+        user_group=principal.user_group,
+        ignored=plan.ignored,
+        echo=draft.echo,
+        top_up=plan.top_up,
+    )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import structlog
 
 from gateway.app.ports import AssetStore, Clock, LiveTasks, Repeats, TaskStore
+from gateway.app.ports.batches import BatchStore
 from gateway.crashpoints import CrashPoint, reached
 from gateway.domain.task import Outcome, Task
 
@@ -20,6 +21,7 @@ INTENT_GRACE_MS = 10_000
 EXPIRE_MAX = 200
 KEYS_MAX = 5_000
 FORGET_MAX = 500
+BATCHES_MAX = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Sweep:
     live: LiveTasks
     assets: AssetStore
     repeats: Repeats
+    batches: BatchStore
     clock: Clock
     alone: Callable[[], AbstractAsyncContextManager[bool]]
     retention: Retention = Retention()
@@ -78,6 +81,7 @@ class Sweep:
         now_ms, gone = self.clock.now_ms(), 0
         if (tasks_ms := self.retention.tasks_ms) is not None:
             gone += await self.tasks.forget(now_ms - tasks_ms, FORGET_MAX)
+            gone += await self.batches.forget(now_ms - tasks_ms, BATCHES_MAX)
         if (payloads_ms := self.retention.payloads_ms) is not None:
             gone += await self.tasks.strip(now_ms - payloads_ms, FORGET_MAX)
         return gone

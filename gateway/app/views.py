@@ -7,6 +7,7 @@ from typing import Any
 
 from gateway.domain.access import CAPS, RULES, ApiKey, Team
 from gateway.domain.administration import Operator
+from gateway.domain.batch import Batch
 from gateway.domain.callback import CallbackLog
 from gateway.domain.exposure import Exposure
 from gateway.domain.ledger import Transfer, TransferKind
@@ -100,6 +101,28 @@ def price_view(one: PriceOverride) -> dict[str, Any]:
         "from": time_text(one.from_ms),
         "until": time_text(one.until_ms),
         "created_at": time_text(one.created_ms),
+    }
+
+
+def batch_view(batch: Batch) -> dict[str, Any]:
+    """Give a batch; ``reason`` says why it is paused, null otherwise."""
+    reason = None
+    if batch.reason_code is not None:
+        reason = {"code": batch.reason_code, "message": batch.reason}
+    states = ("total", "waiting", "running", "completed", "failed", "cancelled")
+    return {
+        "id": batch.id,
+        "team_id": batch.team_id,
+        "key_id": batch.key_id,
+        "name": batch.name,
+        "status": batch.status.value,
+        "reason": reason,
+        "concurrency": batch.concurrency,
+        "lines": {name: getattr(batch, name) for name in states},
+        "images": batch.images,
+        "credits_charged": format_micro(batch.charged),
+        "created_at": time_text(batch.created_ms),
+        "ended_at": time_text(batch.ended_ms),
     }
 
 

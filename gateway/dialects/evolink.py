@@ -10,6 +10,7 @@ from typing import Any
 from gateway.app.dialect import Call, Operation, Reply, ResultImage, Route, View
 from gateway.dialects import _bodies
 from gateway.dialects._base import LIST_QUERY, NativeTasks
+from gateway.dialects._batches import BATCH_ROUTES, NativeBatches
 from gateway.dialects._schemas import FIELDS, pick
 from gateway.dialects._superset import EDIT, read_draft
 from gateway.domain.model import Catalog
@@ -213,11 +214,12 @@ ROUTES = (
         },
         error_statuses=(400, 401, 429, 500, 503),
     ),
+    *BATCH_ROUTES,
 )
 
 
-class EvoLink(NativeTasks):
-    """Reads unified calls, renders native tasks."""
+class EvoLink(NativeBatches, NativeTasks):
+    """Reads unified calls, renders native tasks and batches."""
 
     name = "evolink"
     prefix = "/evolink/v1"

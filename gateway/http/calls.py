@@ -48,13 +48,17 @@ def _address(scope: Scope, headers: Mapping[str, str]) -> str:
     return f"{scope['scheme']}://{host}{root}"
 
 
-async def read_body(receive: Receive, declared: str, route: Route) -> bytes:
-    """Read the body, at most the route's cap; ``declared`` is its content-length, if any.
+def body_cap(route: Route) -> int:
+    """Give how many bytes the body of a call to a route may have."""
+    return BODY_MAX_WITH_IMAGES if route.images_allowed else BODY_MAX
+
+
+async def read_body(receive: Receive, declared: str, cap: int) -> bytes:
+    """Read the body, at most ``cap`` bytes; ``declared`` is its content-length, if any.
 
     Raises BodyTooLarge as soon as the declared or the received length passes the cap, and
     InvalidRequest when it is not complete in time.
     """
-    cap = BODY_MAX_WITH_IMAGES if route.images_allowed else BODY_MAX
     if declared.isdigit() and int(declared) > cap:
         raise _too_large(cap)
     try:

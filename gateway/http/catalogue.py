@@ -6,13 +6,13 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
+from gateway.app.narrowing import narrowed
 from gateway.app.submit import in_callers_words, resolve
 from gateway.domain.errors import TaskNotFound
 from gateway.domain.money import format_micro
 from gateway.domain.routing import Route
 from gateway.domain.submission import Draft
 from gateway.http.exchange import Exchange, read_draft
-from gateway.http.rules import narrowed
 
 
 async def models(exchange: Exchange) -> Response:

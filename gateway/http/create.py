@@ -9,6 +9,7 @@ from starlette.responses import Response, StreamingResponse
 
 from gateway.app.answer import wait_for
 from gateway.app.dialect import Reply
+from gateway.app.narrowing import narrowed
 from gateway.app.pictures import result_format
 from gateway.app.submit import Admission
 from gateway.crashpoints import CrashPoint, reached
@@ -21,7 +22,6 @@ from gateway.http import waiting
 from gateway.http.exchange import Exchange, read_draft
 from gateway.http.repeats import key_of, mark_of, should_retry
 from gateway.http.replies import encode, error_response, header_text, limit_headers, to_response
-from gateway.http.rules import narrowed
 from gateway.http.uploads import with_uploads
 
 PING_S = 10.0

@@ -18,9 +18,9 @@ from gateway.domain.errors import (
     StoreUnavailable,
     Unavailable,
 )
-from gateway.http import catalogue, create, tasks, uploads, usage
+from gateway.http import batches, catalogue, create, tasks, uploads, usage
 from gateway.http.auth import authenticate
-from gateway.http.calls import call_head, read_body, read_multipart
+from gateway.http.calls import body_cap, call_head, read_body, read_multipart
 from gateway.http.exchange import Exchange
 from gateway.http.replies import error_response
 from gateway.http.rules import admit
@@ -43,8 +43,24 @@ HANDLERS: dict[Operation, Handler] = {
     Operation.EVENTS: tasks.events,
     Operation.UPLOAD_POLICY: uploads.policy,
     Operation.UPLOAD: uploads.receive,
+    Operation.BATCH_CREATE: batches.create,
+    Operation.BATCH: batches.get,
+    Operation.BATCH_LIST: batches.page,
+    Operation.BATCH_RESULTS: batches.results,
+    Operation.BATCH_RESUME: batches.resume,
+    Operation.BATCH_CANCEL: batches.cancel,
 }
-_WITH_BODY = frozenset({Operation.CREATE, Operation.QUOTE, Operation.CANCEL, Operation.UPLOAD})
+_WITH_BODY = frozenset(
+    {
+        Operation.CREATE,
+        Operation.QUOTE,
+        Operation.CANCEL,
+        Operation.UPLOAD,
+        Operation.BATCH_CREATE,
+        Operation.BATCH_RESUME,
+        Operation.BATCH_CANCEL,
+    }
+)
 
 
 class Endpoint:
@@ -62,6 +78,8 @@ class Endpoint:
         # Told once: Python looks through every member of a protocol each time it is asked.
         self._uploading = dialect if isinstance(dialect, UploadDialect) else None
         self._with_body = route.operation in _WITH_BODY
+        is_batch = route.operation is Operation.BATCH_CREATE
+        self._cap = core.batches.body_max if is_batch else body_cap(route)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one call."""
@@ -88,15 +106,15 @@ class Endpoint:
         client = scope.get("client")
         admit(principal, route.operation, client[0] if client else None)
         if self._with_body:
-            call = await _with_body(scope, receive, route, call)
+            call = await _with_body(scope, receive, self._cap, call)
         exchange = Exchange(
             core, self._dialect, route, call, principal, view, self._draining, self._uploading
         )
         return await self._handler(exchange)
 
 
-async def _with_body(scope: Scope, receive: Receive, route: Route, call: Call) -> Call:
-    body = await read_body(receive, call.headers.get("content-length", ""), route)
+async def _with_body(scope: Scope, receive: Receive, cap: int, call: Call) -> Call:
+    body = await read_body(receive, call.headers.get("content-length", ""), cap)
     if call.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         form, files = await read_multipart(scope, body)
         return replace(call, form=form, files=files)

@@ -12,6 +12,8 @@ from gateway.http.admin.openapi import ADMIN_SCHEMES, add_admin_paths
 from gateway.http.mount import Mounted, mounted
 from gateway.http.repeats import KEY_HEADER
 
+# Calls that take an Idempotency-Key.
+_KEYED = (Operation.CREATE, Operation.BATCH_CREATE)
 _ERROR = {"schema": {"type": "object"}}
 
 
@@ -60,14 +62,14 @@ def _operation(entry: Mounted) -> dict[str, Any]:
 def _parameters(entry: Mounted) -> list[dict[str, Any]]:
     in_path = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-        for name in ("task_id", "model", "rest")
+        for name in ("task_id", "batch_id", "model", "rest")
         if "{" + name + "}" in entry.path
     ]
     in_query = [
         {"name": name, "in": "query", "required": False, "schema": {"type": "string"}}
         for name in entry.route.query_parameters
     ]
-    in_header = [_KEY_PARAMETER] if entry.route.operation is Operation.CREATE else []
+    in_header = [_KEY_PARAMETER] if entry.route.operation in _KEYED else []
     return in_path + in_query + in_header
 
 
@@ -76,10 +78,10 @@ def _responses(entry: Mounted) -> dict[str, Any]:
     if entry.route.response_example is not None:
         ok["example"] = entry.route.response_example
     responses: dict[str, Any] = {
-        "200": {"description": "Done.", "content": {"application/json": ok}}
+        "200": {"description": "Done.", "content": {entry.route.response_content_type: ok}}
     }
     # Whatever a create call is, its Idempotency-Key may be wrong.
-    wrong_key = (400,) if entry.route.operation is Operation.CREATE else ()
+    wrong_key = (400,) if entry.route.operation in _KEYED else ()
     for status in sorted({*entry.route.error_statuses, *wrong_key}):
         responses[str(status)] = {
             "description": HTTPStatus(status).phrase,

@@ -39,6 +39,7 @@ def administration(
         keys=books.keys,
         audit=books.changes,
         callbacks=books.outbox,
+        batches=books.batches,
         exposures=books.exposures,
         credits=books.ledger,
         drains=books.drains,

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from gateway.domain.login import SessionRules
 from gateway.settings import Settings
+from gateway.stores.postgres.batch_books import PostgresBatches
+from gateway.stores.postgres.batch_feed import PostgresBatchFeed
 from gateway.stores.postgres.changes import Changes
 from gateway.stores.postgres.database import Database
 from gateway.stores.postgres.drains import PostgresDrains
@@ -58,6 +60,8 @@ class Books:
     team_rows: TeamExport
     erasure: PostgresErasure
     logins: PostgresLogins
+    batches: PostgresBatches
+    batch_feed: PostgresBatchFeed
 
 
 @asynccontextmanager
@@ -93,6 +97,8 @@ async def open_books(settings: Settings, database_url: str) -> AsyncGenerator[Bo
             TeamExport(database, vault),
             PostgresErasure(database, clock, vault),
             _logins(settings, database, clock, vault, passwords),
+            PostgresBatches(database, vault),
+            PostgresBatchFeed(database, vault),
         )
         passwords.close()
         await tasks.close()

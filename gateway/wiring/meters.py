@@ -6,6 +6,8 @@ process that cancels it. Sums over all processes are the whole gateway's.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -14,6 +16,7 @@ from prometheus_client import (
     start_http_server,
 )
 
+from gateway.domain.batch import Batch, LineState
 from gateway.domain.errors import Unavailable
 from gateway.domain.task import Outcome, Task, TaskStatus
 from gateway.settings import Settings
@@ -50,6 +53,22 @@ attempt_seconds = Histogram(
 failovers = Counter(
     "igw_failovers_total", "Tries beyond a task's first.", ["model"], registry=REGISTRY
 )
+
+batch_lines = Counter(
+    "igw_batch_lines_total", "Lines of batches that ended.", ["status"], registry=REGISTRY
+)
+batches = Counter("igw_batches_total", "Batches that ended.", ["status"], registry=REGISTRY)
+
+
+def count_lines(ended: Mapping[LineState, int]) -> None:
+    """Count lines of batches that have just ended, by how."""
+    for state, lines in ended.items():
+        batch_lines.labels(state.value).inc(lines)
+
+
+def count_batch(batch: Batch) -> None:
+    """Count a batch that has just ended."""
+    batches.labels(batch.status.value).inc()
 
 
 def count(task: Task) -> None:

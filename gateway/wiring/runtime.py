@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from weakref import WeakSet
 
 import structlog
 
 from gateway.app.advance import Advance
 from gateway.app.audit_books import DailyProof
+from gateway.app.batch_feeding import Feeder
 from gateway.app.cancel import Cancel
 from gateway.app.core import Core
 from gateway.app.dialect import View
@@ -36,6 +38,7 @@ from gateway.callbacks.dispatcher import Dispatcher
 from gateway.callbacks.sender import HttpCallbackSender
 from gateway.catalog.schema import model_view
 from gateway.dialects import DIALECTS
+from gateway.domain.batch import is_of_batch
 from gateway.domain.model import Catalog
 from gateway.domain.task import Task
 from gateway.egress.clients import callback_client, fetch_client
@@ -62,6 +65,7 @@ from gateway.stores.valkey.spending import ValkeySpending
 from gateway.stores.valkey.tracks import ValkeyTracks
 from gateway.wiring import meters
 from gateway.wiring.administration import administration
+from gateway.wiring.batching import feeder_of, intake_of
 from gateway.wiring.books import Books, SystemClock, open_books
 from gateway.wiring.configuration import Configuration, load_catalog
 from gateway.wiring.erasure import asset_store
@@ -90,6 +94,7 @@ class Gateway:
     advance: Advance
     sweep: Sweep
     dispatcher: Dispatcher
+    feeder: Callable[[], Feeder]
     reconcile: Reconcile
     proof: DailyProof
     old_urls: OldUrls
@@ -102,6 +107,7 @@ class Gateway:
             sweep=self.sweep,
             dispatch=self.dispatcher.run,
             stop_dispatch=self.dispatcher.stop,
+            feeder=self.feeder(),
             chores=(self.reconcile.run, self.proof.run, self.old_urls.seal, self.ledger.expire),
         )
 
@@ -182,7 +188,15 @@ class _Parts:
 def _gateway(parts: _Parts, stack: AsyncExitStack) -> Gateway:
     query = Query(parts.books.tasks, parts.live)
     dispatcher = _dispatcher(parts, stack)
-    advance = _advance(parts, dispatcher)
+    feeders: WeakSet[Feeder] = WeakSet()
+    advance = _advance(parts, lambda task: _settled(task, dispatcher, feeders))
+    core = _core(parts, query, advance)
+
+    def feeder() -> Feeder:
+        made = feeder_of(parts.settings, parts.books, core, dispatcher.notify)
+        feeders.add(made)
+        return made
+
     return Gateway(
         settings=parts.settings,
         configuration=parts.configuration,
@@ -193,18 +207,20 @@ def _gateway(parts: _Parts, stack: AsyncExitStack) -> Gateway:
         keys=parts.books.keys,
         ledger=parts.books.ledger,
         outbox=parts.books.outbox,
-        core=_core(parts, query, advance),
+        core=core,
         advance=advance,
         sweep=Sweep(
             parts.books.tasks,
             parts.live,
             parts.assets,
             parts.repeats,
+            parts.books.batches,
             parts.clock,
             lambda: parts.books.database.exclusively("sweep"),
             _retention(parts.settings),
         ),
         dispatcher=dispatcher,
+        feeder=feeder,
         reconcile=Reconcile(
             parts.books.exposures,
             lambda: parts.configuration.adapters,
@@ -229,12 +245,16 @@ def _retention(settings: Settings) -> Retention:
     return Retention(ms(settings.keep_tasks_days), ms(settings.keep_payloads_days))
 
 
-def _advance(parts: _Parts, dispatcher: Dispatcher) -> Advance:
-    def settled(task: Task) -> None:
-        meters.count(task)
-        if task.has_callback:
-            dispatcher.notify()
+def _settled(task: Task, dispatcher: Dispatcher, feeders: WeakSet[Feeder]) -> None:
+    meters.count(task)
+    if task.has_callback:
+        dispatcher.notify()
+    if is_of_batch(task.id):
+        for feeder in feeders:
+            feeder.notify()
 
+
+def _advance(parts: _Parts, settled: Callable[[Task], None]) -> Advance:
     tools = Tools(
         catalog=parts.catalog,
         adapters=lambda: parts.configuration.adapters,
@@ -271,26 +291,32 @@ def _lists(parts: _Parts) -> TaskLists:
     )
 
 
+def _submit(parts: _Parts, limits: ValkeyKeyLimits) -> Submit:
+    return Submit(
+        catalog=parts.catalog,
+        tasks=parts.books.tasks,
+        prices=parts.books.prices,
+        recall=Recall(parts.repeats, parts.books.tasks),
+        live=parts.live,
+        outlook=parts.outlook(),
+        limits=limits,
+        inspector=HeaderInspector(parts.fetcher),
+        fetcher=parts.fetcher,
+        clock=parts.clock,
+        new_task_id=_new_task_id,
+    )
+
+
 def _core(parts: _Parts, query: Query, advance: Advance) -> Core:
     limits = ValkeyKeyLimits(parts.valkey)
+    submit = _submit(parts, limits)
     return Core(
         catalog=parts.catalog,
         dialects=DIALECTS,
-        submit=Submit(
-            catalog=parts.catalog,
-            tasks=parts.books.tasks,
-            prices=parts.books.prices,
-            recall=Recall(parts.repeats, parts.books.tasks),
-            live=parts.live,
-            outlook=parts.outlook(),
-            limits=limits,
-            inspector=HeaderInspector(parts.fetcher),
-            fetcher=parts.fetcher,
-            clock=parts.clock,
-            new_task_id=_new_task_id,
-        ),
+        submit=submit,
         query=query,
         cancel=Cancel(query, parts.books.tasks, parts.live, advance),
+        batches=intake_of(parts.settings, parts.books, submit, parts.clock),
         pictures=Pictures(parts.assets, parts.fetcher),
         keys=parts.books.keys,
         ledger=parts.books.ledger,
@@ -308,7 +334,11 @@ def _core(parts: _Parts, query: Query, advance: Advance) -> Core:
         model_view=model_view,
         probes={"postgres": parts.books.database.ping, "valkey": parts.valkey.ping},
         readings=Readings(
-            parts.live, parts.books.outbox, parts.books.exposures, parts.books.ledger
+            parts.live,
+            parts.books.outbox,
+            parts.books.exposures,
+            parts.books.ledger,
+            parts.books.batches,
         ),
         counted=meters.counted,
         upstreams=Upstreams(parts.catalog, parts.outlook(), parts.clock),

@@ -176,6 +176,52 @@ async def test_a_task_accepted_in_the_last_moment_is_named_and_erased_later(stac
     assert PROMPT not in (await export(stack, team.id)).text
 
 
+async def test_batches_are_exported_and_erased_too(stack: Stack) -> None:
+    team = await stack.team(credits="1.5")
+    file = "\n".join(json.dumps({"model": MODEL, "prompt": f"a secret kite {n}"}) for n in "12")
+    hook = "https://hooks.example.com/a-secret-hook"
+    await stack.stop_workers()
+    path = f"/v1/batches?name=spring&concurrency=1&callback_url={hook}"
+    made = await stack.client.post(path, content=file, headers=team.headers)
+    batch_id = made.json()["id"]
+    refused = await erase(stack, team, {"name": team.name})
+    assert (refused.status_code, "batches are under way" in refused.text) == (409, True)
+    await stack.start_worker()
+    async with asyncio.timeout(20):
+        while (await stack.get(team, f"/v1/batches/{batch_id}")).json()["status"] != "paused":
+            await asyncio.sleep(0.05)
+
+    told = lines((await export(stack, team.id)).text)
+    found = [one for one in told if one["object"].startswith("batch")]
+
+    assert [one["object"] for one in found] == ["batch", "batch_line", "batch_line"]
+    assert (found[0]["callback_url"], found[0]["credits_charged"]) == (hook, "1.5")
+    assert [one["state"] for one in found[1:]] == ["completed", "waiting"]
+    assert (found[1]["request"], found[2]["request"]["prompt"]) == (None, "a secret kite 2")
+    assert (await erase(stack, team, {"name": team.name})).status_code == 200
+    left = (await export(stack, team.id)).text
+    assert "a secret kite" not in left
+    assert batch_id not in left.replace(f"task-{batch_id}", "")
+
+
+async def test_operators_list_and_show_batches(stack: Stack) -> None:
+    team, other = await stack.team(), await stack.team()
+    line = json.dumps({"model": MODEL, "prompt": "a kite"})
+    ids = [
+        (await stack.client.post("/v1/batches", content=line, headers=one.headers)).json()["id"]
+        for one in (team, other)
+    ]
+    listed = await stack.client.get("/admin/v1/batches", headers=ADMIN)
+    of_team = await stack.client.get(f"/admin/v1/batches?team_id={team.id}", headers=ADMIN)
+    one = await stack.client.get(f"/admin/v1/batches/{ids[0]}", headers=ADMIN)
+    none = await stack.client.get("/admin/v1/batches/batch-x", headers=ADMIN)
+
+    assert [batch["id"] for batch in listed.json()["data"]] == ids[::-1]
+    assert [batch["id"] for batch in of_team.json()["data"]] == ids[:1]
+    assert (one.json()["team_id"], one.json()["lines"]["total"]) == (team.id, 1)
+    assert none.status_code == 404
+
+
 @pytest.mark.parametrize(
     ("body", "legal"),
     [({}, "it must be sent"), ({"name": "team-2"}, "team-1"), ({"nam": "team-1"}, "name")],

@@ -107,6 +107,12 @@ async def replaced(site: Site) -> None:
     await asyncio.gather(synchronous(site), site.replace_api())
 
 
+async def batched(site: Site) -> None:
+    """A batch of three lines."""
+    ended = await site.batch_ended(await site.batch(3))
+    assert (ended["status"], ended["lines"]["completed"]) == ("completed", 3), ended
+
+
 JOURNEYS: Mapping[CrashPoint, Journey] = {
     # First, with nothing else under way that could get there: a vendor that cannot be asked again.
     CrashPoint.SUBMIT_ANSWERED: unrepeatable,
@@ -135,6 +141,9 @@ JOURNEYS: Mapping[CrashPoint, Journey] = {
     CrashPoint.SWEEP_READ: flushed,
     CrashPoint.SWEEP_INDEXED: flushed,
     CrashPoint.LEASES_RENEWED: lengthy,
+    CrashPoint.BATCH_READ: batched,
+    CrashPoint.BATCH_SENT: batched,
+    CrashPoint.BATCH_ENDED: batched,
     CrashPoint.WORKER_DRAINING: drained,
     CrashPoint.API_DRAINING: replaced,
 }

@@ -27,7 +27,7 @@ from gateway.wiring.books import Books, open_books
 from tests.support.certificates import authority
 from tests.support.ports import free_port
 from tests.support.receivers import Receiver, receiver, reply
-from tests.support.stack import CONFIGURATION
+from tests.support.stack import CONFIGURATION, MODEL
 
 VENDORS = ("evolink", "dashscope", "openai", "modelverse", "qingbo", "fal", "replicate")
 REACHED_WITHIN_S = 90.0
@@ -67,7 +67,8 @@ class Site:
     team_id: str = ""
     processes: list[Process] = field(default_factory=list)
     tasks: dict[str, str] = field(default_factory=dict)
-    """Task id by the Idempotency-Key of its call."""
+    """Task id by the Idempotency-Key of its call, or by itself for a line of a batch."""
+    batches: set[str] = field(default_factory=set)
 
     # --- processes -----------------------------------------------------------------------
 
@@ -184,6 +185,35 @@ class Site:
         self.tasks[name] = answer.headers["x-task-id"]
         return self.tasks[name]
 
+    async def batch(self, lines: int, concurrency: int = 10, **fields: Any) -> str:
+        """Send a batch as a careful client does; gives its id. Its lines call back too."""
+        name = uuid4().hex
+        headers = {"authorization": f"Bearer {self.key}", "idempotency-key": name}
+        body = {"model": MODEL, "callback_url": self.callback_url, **fields}
+        text = "\n".join(
+            json.dumps({"prompt": f"a kite {name} {no}", **body}) for no in range(1, lines + 1)
+        )
+        path = f"/v1/batches?concurrency={concurrency}&callback_url={self.callback_url}"
+        answer = await self._until_answered("POST", path, None, headers, content=text)
+        assert answer.status_code == 200, answer.text
+        batch_id: str = answer.json()["id"]
+        self.batches.add(batch_id)
+        for no in range(1, lines + 1):
+            self.tasks[f"task-{batch_id}-{no}"] = f"task-{batch_id}-{no}"
+        return batch_id
+
+    async def batch_ended(self, batch_id: str) -> dict[str, Any]:
+        """Wait until a batch has ended; gives it."""
+        headers = {"authorization": f"Bearer {self.key}"}
+        async with asyncio.timeout(ANSWERED_WITHIN_S):
+            while True:
+                path = f"/v1/batches/{batch_id}"
+                answer = await self._until_answered("GET", path, None, headers)
+                body: dict[str, Any] = answer.json()
+                if body["status"] in ("completed", "cancelled"):
+                    return body
+                await asyncio.sleep(0.1)
+
     async def cancel(self, task_id: str) -> None:
         """Cancel a task; it may have ended before."""
         headers = {"authorization": f"Bearer {self.key}"}
@@ -192,12 +222,19 @@ class Site:
         assert answer.status_code in (200, 409), answer.text
 
     async def _until_answered(
-        self, method: str, path: str, body: object, headers: dict[str, str]
+        self,
+        method: str,
+        path: str,
+        body: object,
+        headers: dict[str, str],
+        content: str | None = None,
     ) -> httpx.Response:
         async with asyncio.timeout(ANSWERED_WITHIN_S):
             while True:
                 try:
-                    answer = await self.client.request(method, path, json=body, headers=headers)
+                    answer = await self.client.request(
+                        method, path, json=body, content=content, headers=headers
+                    )
                 except httpx.TransportError:
                     await asyncio.sleep(0.1)
                     continue

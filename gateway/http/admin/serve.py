@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route as HttpRoute
 
 from gateway.app.core import Core
-from gateway.app.dialect import Operation, Route, View
+from gateway.app.dialect import View
 from gateway.domain.administration import NOBODY, Actor, Ask, RepeatMark
 from gateway.domain.errors import AuthenticationFailed, GatewayError, InvalidRequest, NotAllowed
 from gateway.domain.errors import Problem as Wrong
@@ -26,7 +26,7 @@ from gateway.http.admin.fields import Fields
 from gateway.http.admin.routes import BASE, AdminCall, AdminRoute
 from gateway.http.admin.table import ROUTES
 from gateway.http.auth import KEY_MAX, key_of
-from gateway.http.calls import read_body
+from gateway.http.calls import BODY_MAX, BODY_MAX_WITH_IMAGES, read_body
 from gateway.http.mount import NATIVE
 from gateway.http.replies import error_response
 
@@ -34,9 +34,6 @@ IDEMPOTENCY_KEY = "idempotency-key"
 _BEARER = ("authorization", "x-api-key")
 _SAFE = ("GET", "HEAD")
 _VERSION = re.compile(r'(?:W/)?"([0-9]{1,9})"\Z')
-# The caps are those of any call: without pictures, and for a file that of one with pictures.
-_BODY = Route("POST", BASE, Operation.QUERY, "an administrative call")
-_FILE = replace(_BODY, images_allowed=True)
 
 
 def admin_routes(core: Core) -> list[HttpRoute]:
@@ -103,7 +100,8 @@ async def _bearer(core: Core, request: Request) -> Actor:
 
 async def _call(core: Core, route: AdminRoute, request: Request, actor: Actor) -> AdminCall:
     declared = request.headers.get("content-length", "")
-    body = await read_body(request.receive, declared, _FILE if route.file else _BODY)
+    cap = BODY_MAX_WITH_IMAGES if route.file else BODY_MAX
+    body = await read_body(request.receive, declared, cap)
     sent = _object(body) if route.body is not None else {}
     query = Fields(dict(request.query_params), route.query)
     query.finish()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gateway.http.admin import (
     audit,
+    batches,
     callbacks,
     exposures,
     invoices,
@@ -27,6 +28,7 @@ ROUTES: tuple[AdminRoute, ...] = (
     *prices.ROUTES,
     *operators.ROUTES,
     *session.ROUTES,
+    *batches.ROUTES,
     *callbacks.ROUTES,
     *exposures.ROUTES,
     *invoices.ROUTES,

@@ -8,11 +8,13 @@ from typing import Any
 import msgspec
 
 from gateway.domain.request import GenerationRequest
+from gateway.domain.submission import Draft
 from gateway.domain.task import Attempt, Task
 
 _encoder = msgspec.json.Encoder()
 _task_decoder = msgspec.json.Decoder(Task)
 _request_decoder = msgspec.json.Decoder(GenerationRequest)
+_draft_decoder = msgspec.json.Decoder(Draft)
 
 
 def encode(record: object) -> bytes:
@@ -35,6 +37,11 @@ def decode_task(doc: bytes) -> Task:
 def decode_request(request: bytes) -> GenerationRequest:
     """Give the request of a ``request`` column."""
     return _request_decoder.decode(request)
+
+
+def decode_draft(draft: bytes) -> Draft:
+    """Give the draft of a line of a batch."""
+    return _draft_decoder.decode(draft)
 
 
 def advanced(task: Task) -> tuple[Task, bytes]:

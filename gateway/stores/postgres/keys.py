@@ -32,13 +32,17 @@ MODES = ("auto", "sync", "async")
 
 _RULES = ", ".join(f"k.{name}" for name in RULES)
 
-# Gives whom keys act for, by their hashes; revoked ones are left out.
-PRINCIPALS = f"""
+_PRINCIPAL = f"""
 SELECT k.hash, k.id, k.name, k.default_mode, k.expires_ms, t.id AS team_id, t.name AS team_name,
     t.user_group, t.suspended_ms IS NOT NULL AS suspended, k.limits_id, {_RULES}
 FROM api_keys k JOIN teams t ON t.id = k.team_id
-WHERE k.hash = ANY($1::bytea[]) AND k.revoked_ms IS NULL
 """
+
+# Gives whom keys act for, by their hashes; revoked ones are left out.
+PRINCIPALS = f"{_PRINCIPAL} WHERE k.hash = ANY($1::bytea[]) AND k.revoked_ms IS NULL"
+
+# The same of one key, by its id.
+PRINCIPAL_OF = f"{_PRINCIPAL} WHERE k.id = $1 AND k.revoked_ms IS NULL"
 
 # Adds a key to a team; one that replaces another ($9) shares what is counted for its limits.
 CREATE = f"""
@@ -133,6 +137,12 @@ class PostgresKeys:
                 return None
             known = await self._read(key_hash, known, now_ms)
         return known.at(now_ms)
+
+    async def principal_of(self, key_id: str) -> Principal | None:
+        """Give whom a key acts for now; None when revoked or expired. Raises StoreUnavailable."""
+        now_ms = self._clock.now_ms()
+        rows = await self._db.read(PRINCIPAL_OF, key_id)
+        return _known(rows[0] if rows else None, now_ms).at(now_ms)
 
     async def _read(self, key_hash: bytes, old: _Known | None, now_ms: int) -> _Known:
         try:

@@ -75,6 +75,13 @@ PLACES: Mapping[str, Place] = {
         "status IN ('pending', 'processing') AND callback_url IS NOT NULL",
     ),
     "callbacks": _place("callbacks", "id", "team_id", "url"),
+    "batches": _place("batches", "id", "team_id", "callback_url"),
+    "batch_lines": _place(
+        "batch_lines",
+        "batch_id || ' ' || no",
+        "(SELECT team_id FROM batches WHERE id = batch_id)",
+        "callback_url",
+    ),
 }
 
 # Writes what says which master is current, and drops the one that was kept in the database.

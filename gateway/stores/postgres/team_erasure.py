@@ -25,6 +25,9 @@ SELECT count(*) AS tasks FROM (
 ) t WHERE t.team_id = $1
 """
 
+# Counts batches of a team that are not paused and go on.
+BATCHES = "SELECT count(*) FROM batches WHERE team_id = $1 AND status IN ('running', 'cancelling')"
+
 # What the audit log says of a team or a key that is theirs to have erased.
 _SAID = {
     "{name}": '"erased"',
@@ -76,6 +79,8 @@ OF_TASKS = (
     "DELETE FROM sdk_calls WHERE task_id = ANY($1::text[])",
 )
 OF_TEAM = (
+    "DELETE FROM batches WHERE team_id = $1",
+    "DELETE FROM batch_leases WHERE team_id = $1",
     "DELETE FROM callbacks WHERE task_id IS NULL AND team_id = $1",
     "DELETE FROM gone_receivers WHERE team_id = $1",
     "DELETE FROM idempotency_keys WHERE team_id = $1",
@@ -108,6 +113,10 @@ class PostgresErasure:
             running = await change.connection.fetchval(RUNNING, team_id)
             if running:
                 raise InUse(f"{running} tasks are under way; let them end, or cancel them, first.")
+            if batches := await change.connection.fetchval(BATCHES, team_id):
+                raise InUse(
+                    f"{batches} batches are under way; let them end, or cancel them, first."
+                )
             await change.connection.execute(REDACT, team_id)
             await change.connection.execute(END_KEYS, team_id, change.at_ms)
             await change.connection.execute(RENAME, team_id, marker, change.at_ms)

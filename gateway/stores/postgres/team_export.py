@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from gateway.app.team_data import line, task_line
-from gateway.stores.postgres.codec import decode_request, decode_task
+from gateway.stores.postgres.codec import decode_draft, decode_request, decode_task
 from gateway.stores.postgres.database import Database
 from gateway.stores.postgres.failures import away_as_unavailable
 from gateway.stores.postgres.urls import readable_url
@@ -71,11 +71,24 @@ AUDIT = f"""
 SELECT a.id, a.at_ms, a.actor_name, a.action, a.subject, a.before, a.after {_AUDIT} ORDER BY a.id
 """
 
+BATCHES = """
+SELECT id, key_id, name, status, concurrency, total, completed, failed, cancelled, images, charged,
+    reason_code, reason, callback_url, created_ms, ended_ms
+FROM batches WHERE team_id = $1 ORDER BY created_ms
+"""
+LINES = """
+SELECT l.batch_id, l.no AS line, l.custom_id, l.state, l.images, l.charged, l.code, l.message,
+    l.callback_url, l.draft
+FROM batches b JOIN batch_lines l ON l.batch_id = b.id
+WHERE b.team_id = $1 ORDER BY b.created_ms, b.id, l.no
+"""
+
 COUNT = f"""
 SELECT (SELECT count(*) FROM tasks WHERE team_id = $1)
     + (SELECT count(*) {_ATTEMPTS}) + (SELECT count(*) FROM callbacks WHERE team_id = $1)
     + (SELECT count(*) FROM usage WHERE team_id = $1)
-    + (SELECT count(*) FROM transfers WHERE team_id = $1) AS lines
+    + (SELECT count(*) FROM transfers WHERE team_id = $1)
+    + (SELECT coalesce(sum(total + 1), 0) FROM batches WHERE team_id = $1)::bigint AS lines
 """
 
 
@@ -109,6 +122,13 @@ class TeamExport:
                 yield line("usage", row)
             async for row in _rows(connection, TRANSFERS, team_id):
                 yield line("transfer", row)
+            async for row in _rows(connection, BATCHES, team_id):
+                yield self._addressed("batch", dict(row), team_id)
+            async for row in _rows(connection, LINES, team_id):
+                facts = dict(row)
+                draft = facts.pop("draft")
+                request = msgspec.to_builtins(decode_draft(draft).request) if draft else None
+                yield self._addressed("batch_line", {**facts, "request": request}, team_id)
             async for row in _rows(connection, AUDIT, team_id):
                 yield line(
                     "audit", {**row, "before": _json(row["before"]), "after": _json(row["after"])}
@@ -133,6 +153,11 @@ class TeamExport:
         return task_line(
             decode_task(row["doc"]), sent, url and readable_url(self._vault, url, team_id)
         )
+
+    def _addressed(self, kind: str, facts: dict[str, Any], team_id: str) -> dict[str, Any]:
+        if (url := facts["callback_url"]) is not None:
+            facts["callback_url"] = readable_url(self._vault, url, team_id)
+        return line(kind, facts)
 
     def _callback(self, facts: dict[str, Any], team_id: str) -> dict[str, Any]:
         facts["url"] = readable_url(self._vault, facts["url"], team_id)

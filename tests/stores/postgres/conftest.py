@@ -23,7 +23,7 @@ from tests.support.engines import execute
 EMPTY = """
 SET session_replication_role = replica;
 DELETE FROM callback_tries; DELETE FROM callbacks; DELETE FROM attempts; DELETE FROM usage;
-DELETE FROM usage_days;
+DELETE FROM usage_days; DELETE FROM batch_leases; DELETE FROM batch_lines; DELETE FROM batches;
 DELETE FROM tasks; DELETE FROM expiring_grants; DELETE FROM transfers; DELETE FROM accounts;
 DELETE FROM webhook_secrets;
 DELETE FROM key_counts; DELETE FROM api_keys; DELETE FROM team_counts; DELETE FROM teams;
