@@ -82,6 +82,7 @@ def operator_view(one: Operator) -> dict[str, Any]:
         "id": one.id,
         "name": one.name,
         "role": one.role.value,
+        "team_id": one.team_id,
         "ends_with": one.last4,
         "created_at": time_text(one.created_ms),
         "revoked_at": time_text(one.revoked_ms),

@@ -14,9 +14,13 @@ if TYPE_CHECKING:
 
 operator = group("Operators: who administers by /admin/v1.")
 
-RoleName = Annotated[str, typer.Option("--role", help="viewer, finance, operator or admin.")]
+_ROLES = "viewer, finance, operator, admin; or member, with --team."
+RoleName = Annotated[str, typer.Option("--role", help=_ROLES)]
+TeamName = Annotated[
+    str | None, typer.Option("--team", help="The team that a member may read, and nothing else.")
+]
 OperatorId = Annotated[str, typer.Argument(metavar="ID", help="As `operator list` shows it.")]
-_COLUMNS = ("id", "name", "role", "ends_with", "created_at", "revoked_at")
+_COLUMNS = ("id", "name", "role", "team_id", "ends_with", "created_at", "revoked_at")
 
 
 def _role(name: str, *, as_json: bool) -> Role:
@@ -32,19 +36,21 @@ def _role(name: str, *, as_json: bool) -> Role:
 def create(
     name: Annotated[str, typer.Argument(help="Unique name: a person, or what a script does.")],
     role: RoleName,
+    team: TeamName = None,
     as_json: AsJson = False,
 ) -> None:
     """Add an operator. The token is shown once and never again."""
     trusted = _role(role, as_json=as_json)
-    show(run(_create(name, trusted), as_json=as_json), as_json=as_json)
+    show(run(_create(name, trusted, team), as_json=as_json), as_json=as_json)
 
 
-async def _create(name: str, role: Role) -> dict[str, Any]:
+async def _create(name: str, role: Role, team: str | None) -> dict[str, Any]:
     from gateway.app.views import operator_view
-    from gateway.cli.database import books
+    from gateway.cli.database import books, team_named
 
     async with books() as opened:
-        made, token = await opened.operators.create_operator(name, role)
+        team_id = None if team is None else (await team_named(opened, team)).id
+        made, token = await opened.operators.create_operator(name, role, team_id=team_id)
         return {**operator_view(made), "token": token}
 
 
@@ -99,20 +105,23 @@ async def _list() -> list[dict[str, Any]]:
 @operator.command("role")
 def change_role(
     operator_id: OperatorId,
-    role: Annotated[str, typer.Argument(help="viewer, finance, operator or admin.")],
+    role: Annotated[str, typer.Argument(help=_ROLES)],
+    team: TeamName = None,
     as_json: AsJson = False,
 ) -> None:
     """Trust an operator with something else."""
     trusted = _role(role, as_json=as_json)
-    show(run(_change(operator_id, trusted), as_json=as_json), as_json=as_json)
+    show(run(_change(operator_id, trusted, team), as_json=as_json), as_json=as_json)
 
 
-async def _change(operator_id: str, role: Role) -> dict[str, Any]:
+async def _change(operator_id: str, role: Role, team: str | None) -> dict[str, Any]:
     from gateway.app.views import operator_view
-    from gateway.cli.database import books
+    from gateway.cli.database import books, team_named
 
     async with books() as opened:
-        return operator_view(await opened.operators.change_role(operator_id, role))
+        team_id = None if team is None else (await team_named(opened, team)).id
+        changed = await opened.operators.change_role(operator_id, role, team_id=team_id)
+        return operator_view(changed)
 
 
 @operator.command("revoke")

@@ -15,11 +15,16 @@ class Permission(StrEnum):
     MANAGE = "manage"
     MONEY = "money"
     OPERATORS = "operators"
+    TEAM = "team"
 
 
 class Role(StrEnum):
-    """What an operator is trusted with; each role reads everything but secrets."""
+    """What an operator is trusted with; each role but a member reads everything but secrets.
 
+    A member reads one team: the routes that are confined to it, which TEAM admits to.
+    """
+
+    MEMBER = "member"
     VIEWER = "viewer"
     FINANCE = "finance"
     OPERATOR = "operator"
@@ -31,10 +36,11 @@ class Role(StrEnum):
 
 
 _PERMISSIONS: Mapping[Role, frozenset[Permission]] = {
+    Role.MEMBER: frozenset({Permission.TEAM}),
     Role.VIEWER: frozenset({Permission.READ}),
     Role.FINANCE: frozenset({Permission.READ, Permission.MONEY}),
     Role.OPERATOR: frozenset({Permission.READ, Permission.MANAGE}),
-    Role.ADMIN: frozenset(Permission),
+    Role.ADMIN: frozenset(Permission) - {Permission.TEAM},
 }
 
 
@@ -43,17 +49,22 @@ class Actor:
     """Who asks for a change: an operator, the admin key, or the command line.
 
     ``session`` is how the audit log names the login that a browser asks by; a token has none.
+    ``team_id`` is the one team that a member may read.
     """
 
     id: str
     name: str
     role: Role
     session: str = ""
+    team_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """A person or a script that administers with a token of its own; times are UTC ms."""
+    """A person or a script that administers with a token of its own; times are UTC ms.
+
+    ``team_id`` is the team of a member, None for every other role.
+    """
 
     id: str
     name: str
@@ -62,6 +73,7 @@ class Operator:
     created_ms: int
     revoked_ms: int | None
     version: int
+    team_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,10 @@ async def generate(stack: Stack, key: str, **body: Any) -> httpx.Response:
 # --- who may ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("route", ROUTES, ids=lambda r: f"{r.method} {r.path}")
+ASKING = [route for route in ROUTES if route.permission is not None]
+
+
+@pytest.mark.parametrize("route", ASKING, ids=lambda r: f"{r.method} {r.path}")
 async def test_every_route_asks_for_a_key(stack, route):
     path = f"/admin/v1{route.path}".replace("{", "").replace("}", "")
     for headers in ({}, {"authorization": "Bearer wrong"}):
@@ -61,6 +64,7 @@ async def test_every_route_asks_for_a_key(stack, route):
 def test_roles_have_the_permissions_their_names_promise():
     table = {role.value: {p.value for p in Permission if role.may(p)} for role in Role}
     assert table == {
+        "member": {"team"},
         "viewer": {"read"},
         "finance": {"read", "money"},
         "operator": {"read", "manage"},

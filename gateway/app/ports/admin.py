@@ -187,8 +187,13 @@ class CreditAdmin(Protocol):
 class OperatorAdmin(Protocol):
     """Who administers. Every change writes its audit row."""
 
-    async def create_operator(self, name: str, role: Role, ask: Ask = ...) -> tuple[Operator, str]:
-        """Add one; gives it and its token. Raises NameTaken, InvalidRequest, RepeatedChange."""
+    async def create_operator(
+        self, name: str, role: Role, ask: Ask = ..., *, team_id: str | None = ...
+    ) -> tuple[Operator, str]:
+        """Add one, a member with its team; gives it and its token.
+
+        Raises NameTaken, InvalidRequest, NotFound, RepeatedChange.
+        """
         ...
 
     async def operator(self, operator_id: str) -> Operator:
@@ -199,7 +204,9 @@ class OperatorAdmin(Protocol):
         """Give a page, newest first. Raises InvalidRequest for a bad cursor."""
         ...
 
-    async def change_role(self, operator_id: str, role: Role, ask: Ask = ...) -> Operator:
+    async def change_role(
+        self, operator_id: str, role: Role, ask: Ask = ..., *, team_id: str | None = ...
+    ) -> Operator:
         """Trust one with something else. Raises NotFound, VersionConflict."""
         ...
 

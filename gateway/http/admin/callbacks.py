@@ -7,7 +7,7 @@ from starlette.responses import JSONResponse, Response
 from gateway.app.views import callback_view
 from gateway.domain.administration import Permission
 from gateway.domain.callback import STATES
-from gateway.http.admin.routes import AdminCall, AdminRoute, paged
+from gateway.http.admin.routes import AdminCall, AdminRoute, Confined, paged
 
 
 async def list_callbacks(call: AdminCall) -> Response:
@@ -44,7 +44,15 @@ ROUTES = (
         list_callbacks,
         "List callbacks, newest first",
         query=("limit", "cursor", "state", "team_id"),
+        team=Confined.TEAM_ID,
     ),
-    AdminRoute("GET", _ONE, Permission.READ, get, "Show a callback with every try"),
+    AdminRoute(
+        "GET",
+        _ONE,
+        Permission.READ,
+        get,
+        "Show a callback with every try",
+        team=Confined.CALLBACK,
+    ),
     AdminRoute("POST", f"{_ONE}/replay", Permission.MANAGE, replay, "Send a callback again"),
 )

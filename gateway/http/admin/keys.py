@@ -19,7 +19,7 @@ from gateway.domain.access import (
 )
 from gateway.domain.administration import Permission
 from gateway.domain.errors import RepeatedChange
-from gateway.http.admin.routes import AdminCall, AdminRoute, etag, paged
+from gateway.http.admin.routes import AdminCall, AdminRoute, Confined, etag, paged
 
 MODES = ("auto", "sync", "async")
 HOUR_S = 3_600
@@ -172,8 +172,9 @@ ROUTES = (
         list_keys,
         "List keys, newest first",
         query=("limit", "cursor", "team_id"),
+        team=Confined.TEAM_ID,
     ),
-    AdminRoute("GET", _ONE, Permission.READ, get, "Show a key without its text"),
+    AdminRoute("GET", _ONE, Permission.READ, get, "Show a key without its text", team=Confined.KEY),
     AdminRoute(
         "PATCH",
         _ONE,

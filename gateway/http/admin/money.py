@@ -8,7 +8,7 @@ from gateway.app.statements import statement_csv, statement_view
 from gateway.app.views import credit_view
 from gateway.domain.administration import Permission
 from gateway.domain.statement import month_named
-from gateway.http.admin.routes import AdminCall, AdminRoute, paged
+from gateway.http.admin.routes import AdminCall, AdminRoute, Confined, paged
 
 KINDS = ("grant", "adjustment")
 _CREDITS = {"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]{1,6})?$", "maxLength": 40}
@@ -114,5 +114,6 @@ ROUTES = (
         statement,
         "A team's month: opening and closing balance, and what moved it",
         query=("format",),
+        team=Confined.PATH,
     ),
 )

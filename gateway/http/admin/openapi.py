@@ -79,7 +79,8 @@ def _operation(route: AdminRoute) -> dict[str, Any]:
 def _needs(route: AdminRoute) -> str:
     if route.permission is None:
         return "Needs no permission: it is how one logs in."
-    return f"Needs the permission `{route.permission.value}`."
+    needs = f"Needs the permission `{route.permission.value}`"
+    return f"{needs}, or is about the team of a member." if route.team else f"{needs}."
 
 
 def _failed(status: int) -> dict[str, Any]:

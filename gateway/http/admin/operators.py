@@ -8,7 +8,7 @@ from gateway.app.views import operator_view
 from gateway.domain.administration import Operator, Permission, Role
 from gateway.domain.errors import RepeatedChange
 from gateway.domain.login import PASSWORD_BYTES_MAX, PASSWORD_MIN
-from gateway.http.admin.routes import AdminCall, AdminRoute, etag, paged
+from gateway.http.admin.routes import AdminCall, AdminRoute, Confined, etag, paged
 from gateway.http.admin.session import actor_view
 
 ROLES = tuple(role.value for role in Role)
@@ -23,10 +23,11 @@ async def me(call: AdminCall) -> Response:
 async def create(call: AdminCall) -> Response:
     """Add an operator; the token is in this answer alone (and in repetitions of the call)."""
     name, role = call.body.needed("name", maximum=100), _role(call)
+    team_id = call.body.text("team_id")
     call.body.finish()
     operators = call.core.admin.operators
     try:
-        made, token = await operators.create_operator(name, role, call.ask)
+        made, token = await operators.create_operator(name, role, call.ask, team_id=team_id)
     except RepeatedChange as earlier:
         made, token = await operators.operator(earlier.subject), earlier.secret or ""
     return _answer(made, {"token": token}, 201)
@@ -45,10 +46,10 @@ async def get(call: AdminCall) -> Response:
 
 async def update(call: AdminCall) -> Response:
     """Change an operator's role."""
-    role = _role(call)
+    role, team_id = _role(call), call.body.text("team_id")
     call.body.finish()
-    operator_id = call.path["operator_id"]
-    return _answer(await call.core.admin.operators.change_role(operator_id, role, call.ask))
+    operator_id, operators = call.path["operator_id"], call.core.admin.operators
+    return _answer(await operators.change_role(operator_id, role, call.ask, team_id=team_id))
 
 
 async def revoke(call: AdminCall) -> Response:
@@ -83,10 +84,18 @@ def _answer(one: Operator, more: dict[str, str] | None = None, status: int = 200
 
 _ONE = "/operators/{operator_id}"
 _NAME = {"type": "string", "minLength": 1, "maxLength": 100}
+_TEAM = {"type": ["string", "null"], "maxLength": 500, "description": "Of a member alone."}
 _MADE = (400, 401, 403, 404, 409, 422, 503)
 _CHANGED = (400, 401, 403, 404, 412, 503)
 ROUTES = (
-    AdminRoute("GET", "/me", Permission.READ, me, "Who calls, and what that may do"),
+    AdminRoute(
+        "GET",
+        "/me",
+        Permission.READ,
+        me,
+        "Who calls, and what that may do",
+        team=Confined.SELF,
+    ),
     AdminRoute(
         "POST",
         "/operators",
@@ -94,7 +103,7 @@ ROUTES = (
         create,
         "Add an operator",
         creates=True,
-        body={"name": _NAME, "role": _ROLE},
+        body={"name": _NAME, "role": _ROLE, "team_id": _TEAM},
         required=("name", "role"),
         status=201,
         errors=_MADE,
@@ -115,7 +124,7 @@ ROUTES = (
         update,
         "Change an operator's role",
         versioned=True,
-        body={"role": _ROLE},
+        body={"role": _ROLE, "team_id": _TEAM},
         required=("role",),
         errors=_CHANGED,
     ),

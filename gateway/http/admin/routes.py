@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from starlette.requests import Request
@@ -24,7 +25,8 @@ class AdminCall:
     """One authorised call. ``body`` and ``query`` name every problem they find at once.
 
     ``content`` is the body as it came.
-    ``session`` is the login it is made by; a call with a bearer text has none.
+    ``session`` is the login it is made by; a call with a bearer text has none. ``parameters``
+    is the query as it counts: for a member, that of its team.
     """
 
     core: Core
@@ -34,6 +36,7 @@ class AdminCall:
     query: Fields
     content: bytes = b""
     session: Session | None = None
+    parameters: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def actor(self) -> Actor:
@@ -58,6 +61,22 @@ class AdminCall:
 Handler = Callable[[AdminCall], Awaitable[Response]]
 
 
+class Confined(StrEnum):
+    """How a route is confined to the team of a member who calls it.
+
+    The team named in the path, or of the key, callback or task named there, must be the
+    member's; a query for one is made one for the member's. SELF tells of the caller alone.
+    """
+
+    SELF = "self"
+    PATH = "team_id in the path"
+    KEY = "key_id in the path"
+    CALLBACK = "callback_id in the path"
+    TASK = "task_id in the path"
+    TEAM_ID = "team_id in the query"
+    TEAM = "team in the query"
+
+
 @dataclass(frozen=True, slots=True)
 class AdminRoute:
     """One address under ``/admin/v1``; what follows ``summary`` is its OpenAPI.
@@ -66,7 +85,8 @@ class AdminRoute:
     names to JSON Schemas, ``required`` names those that must be sent. ``file`` is the media type
     of a body that is a file and not JSON fields.
     names to JSON Schemas, ``required`` names those that must be sent. ``permission`` None: the
-    route asks nobody who calls, for it is how one logs in.
+    route asks nobody who calls, for it is how one logs in. ``team`` says how a member is
+    confined; a route without it is not for members.
     """
 
     method: str
@@ -82,6 +102,7 @@ class AdminRoute:
     query: tuple[str, ...] = ()
     status: int = 200
     content_type: str = "application/json"
+    team: Confined | None = None
     errors: tuple[int, ...] = field(default=(400, 401, 403, 404, 503))
 
 

@@ -21,6 +21,7 @@ from gateway.domain.errors import AuthenticationFailed, GatewayError, InvalidReq
 from gateway.domain.errors import Problem as Wrong
 from gateway.domain.login import ForeignRequest, Session
 from gateway.domain.repeats import KEY_CHARS_MAX
+from gateway.http.admin.confine import confined, may_call
 from gateway.http.admin.door import CSRF_HEADER, require_own, session_token
 from gateway.http.admin.fields import Fields
 from gateway.http.admin.routes import BASE, AdminCall, AdminRoute
@@ -49,7 +50,8 @@ def _endpoint(core: Core, route: AdminRoute) -> Callable[[Request], Awaitable[Re
         request.scope["state"]["route"] = BASE + route.path
         try:
             actor, session = await _admitted(core, route, request)
-            call = await _call(core, route, request, actor)
+            parameters = await confined(core, route, request, actor)
+            call = await _call(core, route, request, actor, parameters)
             response = await route.handler(replace(call, session=session))
             if session is not None:
                 response.headers.setdefault("cache-control", "no-store")
@@ -73,7 +75,7 @@ async def _admitted(
     token = "" if has_bearer else session_token(request, core.public_url)
     session = await _session(core, route, request, token) if token else None
     actor = await _bearer(core, request) if session is None else session.actor
-    if not actor.role.may(route.permission):
+    if not may_call(actor, route):
         raise NotAllowed(f"The role {actor.role.value} has no permission {route.permission.value}.")
     return actor, session
 
@@ -98,12 +100,14 @@ async def _bearer(core: Core, request: Request) -> Actor:
     return actor
 
 
-async def _call(core: Core, route: AdminRoute, request: Request, actor: Actor) -> AdminCall:
+async def _call(
+    core: Core, route: AdminRoute, request: Request, actor: Actor, parameters: Mapping[str, str]
+) -> AdminCall:
     declared = request.headers.get("content-length", "")
     cap = BODY_MAX_WITH_IMAGES if route.file else BODY_MAX
     body = await read_body(request.receive, declared, cap)
     sent = _object(body) if route.body is not None else {}
-    query = Fields(dict(request.query_params), route.query)
+    query = Fields(parameters, route.query)
     query.finish()
     ask = Ask(
         actor=actor,
@@ -111,7 +115,8 @@ async def _call(core: Core, route: AdminRoute, request: Request, actor: Actor) -
         mark=_mark(route, request, body) if route.creates else None,
         version=_version(request.headers.get("if-match")) if route.versioned else None,
     )
-    return AdminCall(core, request, ask, Fields(sent, tuple(route.body or ())), query, body)
+    fields = Fields(sent, tuple(route.body or ()))
+    return AdminCall(core, request, ask, fields, query, body, parameters=parameters)
 
 
 def _object(body: bytes) -> Mapping[str, Any]:

@@ -19,7 +19,7 @@ from gateway.domain.login import (
     sender_of,
 )
 from gateway.http.admin import door
-from gateway.http.admin.routes import BASE, AdminCall, AdminRoute
+from gateway.http.admin.routes import BASE, AdminCall, AdminRoute, Confined
 from gateway.http.auth import KEY_MAX
 from gateway.http.metrics import logins
 
@@ -109,6 +109,7 @@ def actor_view(actor: Actor) -> dict[str, Any]:
         "id": actor.id,
         "name": actor.name,
         "role": actor.role.value,
+        "team_id": actor.team_id,
         "permissions": allowed,
     }
 
@@ -128,6 +129,15 @@ ROUTES = (
         },
         errors=(400, 401, 403, 429, 503),
     ),
-    AdminRoute("GET", _PATH, Permission.READ, show, "Who is logged in, and until when"),
-    AdminRoute("DELETE", _PATH, Permission.READ, log_out, "Log out", status=204),
+    AdminRoute(
+        "GET",
+        _PATH,
+        Permission.READ,
+        show,
+        "Who is logged in, and until when",
+        team=Confined.SELF,
+    ),
+    AdminRoute(
+        "DELETE", _PATH, Permission.READ, log_out, "Log out", status=204, team=Confined.SELF
+    ),
 )

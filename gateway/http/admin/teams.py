@@ -12,7 +12,7 @@ from gateway.domain.administration import Permission
 from gateway.domain.budgets import ALERTS_MAX, MODES, PERCENT_MAX
 from gateway.domain.callback import RETRIES, URL_MAX
 from gateway.domain.errors import NotFound, RepeatedChange
-from gateway.http.admin.routes import AdminCall, AdminRoute, etag, paged
+from gateway.http.admin.routes import AdminCall, AdminRoute, Confined, etag, paged
 
 _TEXT = {"type": "string", "minLength": 1, "maxLength": 100}
 _FIELDS = {"name": _TEXT, "user_group": _TEXT}
@@ -153,7 +153,7 @@ ROUTES = (
         "List teams, newest first",
         query=("limit", "cursor"),
     ),
-    AdminRoute("GET", _ONE, Permission.READ, get, "Show a team"),
+    AdminRoute("GET", _ONE, Permission.READ, get, "Show a team", team=Confined.PATH),
     AdminRoute(
         "PATCH",
         _ONE,

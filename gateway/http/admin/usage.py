@@ -5,13 +5,13 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from gateway.domain.administration import Permission
-from gateway.http.admin.routes import AdminCall, AdminRoute
+from gateway.http.admin.routes import AdminCall, AdminRoute, Confined
 from gateway.http.usage import ADMIN_FIELDS, usage_response
 
 
 async def report(call: AdminCall) -> Response:
     """Give usage of every team, by team over 30 days unless asked otherwise."""
-    return await usage_response(call.core, dict(call.request.query_params), by="team")
+    return await usage_response(call.core, call.parameters, by="team")
 
 
 ROUTES = (
@@ -22,6 +22,7 @@ ROUTES = (
         report,
         "Usage, charges and costs by team, key, model, upstream, status and time",
         query=ADMIN_FIELDS,
+        team=Confined.TEAM,
         errors=(400, 401, 403, 503),
     ),
 )

@@ -8,7 +8,7 @@ from secrets import token_urlsafe
 from typing import Any
 
 from gateway.app.ports import Clock
-from gateway.domain.administration import ADMIN_KEY, COMMAND_LINE, NOBODY, Actor, Ask, Role
+from gateway.domain.administration import ADMIN_KEY, COMMAND_LINE, NOBODY, Actor, Ask
 from gateway.domain.errors import NotFound
 from gateway.domain.login import (
     ADMIN_KEY_METHOD,
@@ -23,6 +23,7 @@ from gateway.stores.postgres.changes import Changes
 from gateway.stores.postgres.codec import plain
 from gateway.stores.postgres.database import Database
 from gateway.stores.postgres.names import new_id
+from gateway.stores.postgres.operators import actor_of
 from gateway.stores.postgres.passwords import Passwords
 from gateway.stores.postgres.vault import Vault
 
@@ -35,7 +36,7 @@ SEEN_EVERY_MS = 60_000
 
 # Gives the operator of a name with its password, if it has one.
 OF_NAME = """
-SELECT o.id, o.name, o.role, p.hash, p.version
+SELECT o.id, o.name, o.role, o.team_id, p.hash, p.version
 FROM operators o LEFT JOIN operator_passwords p ON p.operator_id = o.id
 WHERE o.name = $1 AND o.revoked_ms IS NULL
 """
@@ -66,7 +67,8 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $7)
 
 # Gives a session that has not ended, begun after $2 and used after $3, with its operator of now.
 FIND = """
-SELECT s.id, s.operator_id, s.admin_key, s.method, s.created_ms, s.seen_ms, o.name, o.role
+SELECT s.id AS session_id, s.admin_key, s.method, s.created_ms, s.seen_ms, o.id, o.name, o.role,
+    o.team_id
 FROM operator_sessions s
 LEFT JOIN operators o ON o.id = s.operator_id AND o.revoked_ms IS NULL
 WHERE s.hash = $1 AND s.ended_ms IS NULL AND s.created_ms > $2 AND s.seen_ms > $3
@@ -136,8 +138,7 @@ class PostgresLogins:
         if self._passwords.is_old(kept):
             harder = await self._passwords.hash(password)
             await self._db.write(REHASH, found["id"], found["version"], harder)
-        actor = Actor(found["id"], found["name"], Role(found["role"]))
-        return Verified(actor, found["version"])
+        return Verified(actor_of(found), found["version"])
 
     async def operator_named(self, name: str) -> str | None:
         """Give the id of the operator of a name, None without one that is not revoked."""
@@ -207,7 +208,7 @@ class PostgresLogins:
             await self._db.write(SEEN, hashed, now_ms)
         ends_ms = self.rules.ends_ms(row["created_ms"], now_ms)
         about = (row["method"], row["created_ms"], ends_ms)
-        return Session(row["id"], actor, self._csrf(token), *about)
+        return Session(row["session_id"], actor, self._csrf(token), *about)
 
     async def end(self, session_id: str, ask: Ask) -> None:
         """End a session now, in every process; twice is once."""
@@ -234,13 +235,11 @@ class PostgresLogins:
             await change.record("session.refused", subject, after=after)
 
     def _actor(self, row: Any) -> Actor | None:
-        shown = row["id"][:SHOWN]
-        if row["operator_id"] is None:
-            known = row["admin_key"] == self._admin_key
-            return replace(ADMIN_KEY, session=shown) if known else None
-        if row["name"] is None:
-            return None
-        return Actor(row["operator_id"], row["name"], Role(row["role"]), shown)
+        if row["admin_key"] is not None:
+            found = ADMIN_KEY if row["admin_key"] == self._admin_key else None
+        else:
+            found = None if row["id"] is None else actor_of(row)
+        return found and replace(found, session=row["session_id"][:SHOWN])
 
     def _csrf(self, token: str) -> str:
         return base64.urlsafe_b64encode(self._vault.hash(f"csrf {token}")).decode().rstrip("=")

@@ -11,6 +11,7 @@ from sqlalchemy import (
     ARRAY,
     BigInteger,
     Boolean,
+    CheckConstraint,
     Column,
     ForeignKey,
     Identity,
@@ -119,6 +120,7 @@ operators = Table(
     Column("id", Word, primary_key=True),
     Column("name", Text, nullable=False),
     Column("role", Word, nullable=False),
+    Column("team_id", Word, ForeignKey("teams.id", ondelete="CASCADE")),
     Column("hash", LargeBinary, nullable=False),
     Column("last4", Text, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
@@ -126,6 +128,8 @@ operators = Table(
     Column("version", Integer, nullable=False, server_default="1"),
     UniqueConstraint("name", name="operators_name_key"),
     UniqueConstraint("hash", name="operators_hash_key"),
+    CheckConstraint("(role = 'member') = (team_id IS NOT NULL)", name="operators_members_team"),
+    Index("operators_of_team", "team_id", postgresql_where=text("team_id IS NOT NULL")),
 )
 
 price_overrides = Table(

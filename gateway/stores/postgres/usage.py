@@ -35,7 +35,10 @@ _FORMATS: dict[str, Callable[[int], str]] = {
 }
 _IDS = {
     "team": text("SELECT id FROM teams WHERE id = :text OR name = :text"),
-    "key": text("SELECT id FROM api_keys WHERE id = :text OR name = :text"),
+    "key": text(
+        "SELECT id FROM api_keys WHERE (id = :text OR name = :text)"
+        " AND (CAST(:teams AS text[]) IS NULL OR team_id = ANY(:teams))"
+    ),
 }
 TIMEOUT = text("SET LOCAL statement_timeout = '60s'")
 
@@ -55,9 +58,10 @@ class PostgresUsage:
         with away_as_unavailable():
             async with self._engine.connect() as connection:
                 await connection.execute(TIMEOUT)
+                teams = await _ids(connection, "team", query.team)
                 given: dict[str, Any] = {
-                    "team_id": await _ids(connection, "team", query.team),
-                    "key_id": await _ids(connection, "key", query.key),
+                    "team_id": teams,
+                    "key_id": await _ids(connection, "key", query.key, teams),
                     "model": query.model,
                     "upstream": query.upstream,
                     "status": query.status,
@@ -111,11 +115,17 @@ def sums_statement(query: UsageQuery, given: frozenset[str]) -> str:
     """
 
 
-async def _ids(connection: AsyncConnection, field: str, name: str | None) -> list[str] | None:
-    """Give the ids a team or key goes by; names of keys need not be unique."""
+async def _ids(
+    connection: AsyncConnection, field: str, name: str | None, teams: list[str] | None = None
+) -> list[str] | None:
+    """Give the ids a team or key goes by; names of keys need not be unique.
+
+    Keys are looked for among those of ``teams``: whoever asks about one team hears of no other's.
+    """
     if name is None:
         return None
-    found = [row.id for row in await connection.execute(_IDS[field], {"text": name})]
+    given = {"text": name} if field == "team" else {"text": name, "teams": teams}
+    found = [row.id for row in await connection.execute(_IDS[field], given)]
     if not found:
         raise InvalidRequest(Problem(field, f"There is no {field} {name[:80]!r}."))
     return found
