@@ -13,6 +13,7 @@ from gateway.app.ports.batches import LineResult
 from gateway.domain.batch import Batch, BatchLine, BatchOptions
 from gateway.domain.errors import GatewayError
 from gateway.domain.model import Catalog
+from gateway.domain.records import quick
 from gateway.domain.submission import Draft
 from gateway.domain.task import Task
 
@@ -79,6 +80,7 @@ class UploadedFile:
     content: bytes
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Call:
     """One HTTP call, framework-free. Header names are lower case.

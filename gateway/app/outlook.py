@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from gateway.app.ports import Budgets, Drains, HealthBoard, Spending, Tracks
-from gateway.domain.conditions import Conditions
+from gateway.domain.conditions import Conditions, Scope
+from gateway.domain.health import Circuit
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +19,10 @@ class Outlook:
     drains: Drains
     tracks: Tracks
     spending: Spending
+
+    async def out_of_service(self) -> tuple[Mapping[Scope, Circuit], Collection[str]]:
+        """Give the circuits that are not plainly closed, and what is drained. Never raises."""
+        return await self.health.circuits(), await self.drains.drained()
 
     async def look(self) -> Conditions:
         """Give what is known of all upstreams. Never raises: a store that is away is old news."""

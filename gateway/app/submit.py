@@ -37,12 +37,12 @@ from gateway.domain.errors import (
     TaskIdTaken,
     Unavailable,
 )
-from gateway.domain.limits import Limit, Taken, Verdict
+from gateway.domain.limits import NOTHING_TAKEN, Limit, Taken, Verdict
 from gateway.domain.model import Catalog, Model
 from gateway.domain.pricing import Price, price_of
 from gateway.domain.repeats import CallMark
 from gateway.domain.request import GenerationRequest
-from gateway.domain.routing import Route, rank
+from gateway.domain.routing import Route, is_served, rank
 from gateway.domain.submission import Draft, PartlyRead
 from gateway.domain.task import Task
 from gateway.domain.validation import check, close_names, normalize
@@ -54,14 +54,22 @@ ID_TRIES = 3
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A request ready to be accepted: checked, priced and routable."""
+    """A request ready to be accepted: checked, priced and routable.
+
+    ``route`` is None where nobody asked for it and it was plain that there is one.
+    """
 
     request: GenerationRequest
     model: Model
     price: Price
-    route: Route
+    route: Route | None
     ignored: tuple[str, ...]
     top_up: bool
+
+    @property
+    def warning(self) -> str | None:
+        """That no healthy upstream was left, in words."""
+        return self.route.warning if self.route is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +106,14 @@ class Submit:
         overrides = await self.prices.overrides()
         return overrides.seen_by(principal, self.catalog(), self.clock.now_ms())
 
+    async def quote(self, draft: Draft, principal: Principal) -> tuple[Plan, Route]:
+        """Check, price and route a draft without accepting it. Raises what `plan` raises."""
+        plan = await self.plan(draft, principal)
+        route = plan.route
+        if route is None:
+            route = await self._route(plan.request, await self.catalog_for(principal))
+        return plan, route
+
     async def plan(self, draft: Draft, principal: Principal) -> Plan:
         """Check and price a draft without accepting it.
 
@@ -129,10 +145,11 @@ class Submit:
         request, dropped = normalize(draft.request, model, snap_size=draft.snap_size)
         problems = list(check(request, model.limits, defaults=model.defaults))
         problems += await self.callback_problems(draft.callback)
-        seen, image_problems = request, list[Problem]()
-        if not any(problem.field == "images" for problem in problems):
+        seen = request
+        has_pictures = bool(request.images) or request.mask is not None
+        if has_pictures and not any(problem.field == "images" for problem in problems):
             seen, image_problems = await self._inspected(request)
-        problems += image_problems
+            problems += image_problems
         if seen is not request and seen != request:
             request = seen
             already = {str(problem) for problem in problems}
@@ -140,16 +157,24 @@ class Submit:
             problems += [problem for problem in again if str(problem) not in already]
         if problems:
             raise InvalidRequest(*problems)
-        conditions = await self.outlook.look()
-        now_ms = self.clock.now_ms()
-        route = rank(request, catalog, conditions, now_ms)
+        route = None
+        circuits, drained = await self.outlook.out_of_service()
+        if not is_served(request, catalog, circuits, drained):
+            route = await self._route(request, catalog)
+        ignored = draft.ignored
+        if dropped:
+            ignored = (*ignored, *(draft.field_names.get(name, name) for name in dropped))
+        price, top_up = price_of(request, catalog), catalog.routing.tops_up(model.id)
+        return Plan(request, model, price, route, ignored, top_up)
+
+    async def _route(self, request: GenerationRequest, catalog: Catalog) -> Route:
+        """Rank the offers for a checked request. Raises InvalidRequest, NoHealthyUpstream."""
+        route = rank(request, catalog, await self.outlook.look(), self.clock.now_ms())
         if route.problems:
             raise InvalidRequest(*route.problems)
         if not route.candidates and route.retry_at_ms is None:
-            raise NoHealthyUpstream(f"No upstream can serve {model.id!r} right now.")
-        ignored = (*draft.ignored, *(draft.field_names.get(name, name) for name in dropped))
-        price, top_up = price_of(request, catalog), catalog.routing.tops_up(model.id)
-        return Plan(request, model, price, route, ignored, top_up)
+            raise NoHealthyUpstream(f"No upstream can serve {request.model!r} right now.")
+        return route
 
     async def callback_problems(self, callback: CallbackSpec | None) -> list[Problem]:
         """Give what the address guard has against a callback's address."""
@@ -165,8 +190,6 @@ class Submit:
 
         Gives the request with their facts, and what is wrong with them.
         """
-        if not request.images and request.mask is None:
-            return request, []
         sent = {f"images[{index}]": image for index, image in enumerate(request.images)}
         if request.mask is not None:
             sent["mask"] = request.mask
@@ -228,7 +251,7 @@ class Submit:
             # Postgres has it; the sweeper indexes it when Valkey is back.
             log.warning("enqueue_failed", task_id=task.id)
         reached(CrashPoint.ACCEPT_ENQUEUED)
-        return Admission(task, verdicts=taken.verdicts, warning=plan.route.warning)
+        return Admission(task, verdicts=taken.verdicts, warning=plan.warning)
 
     async def _taken(self, principal: Principal, images: int, draft: Draft) -> Taken:
         """Take a call from its key's limits a minute.
@@ -236,6 +259,8 @@ class Submit:
         Raises RateLimited, InvalidRequest; then nothing was taken.
         """
         limits = possible_limits(principal, images, draft)
+        if not limits:
+            return NOTHING_TAKEN
         taken = await self.limits.take(principal.counted_as, limits)
         if not (refusals := taken.refusals):
             return taken

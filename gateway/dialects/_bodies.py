@@ -6,6 +6,7 @@ Amounts of credits are exact decimals and become JSON numbers with exactly those
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from gateway.app.dialect import ListQuery, Reply, ResultImage, View
@@ -17,6 +18,8 @@ from gateway.domain.money import MicroCredits, format_micro
 from gateway.domain.task import Task, TaskStatus
 
 BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
+_PAIR = [low + high for high in BASE36 for low in BASE36]
+PAIRS = len(_PAIR)
 
 # EvoLink's codes inside a failed task.
 CODES = {
@@ -34,13 +37,14 @@ CODES = {
 def unified_id(now_ms: int, entropy: bytes) -> str:
     """Give ``task-unified-<seconds>-<8 base-36 characters>`` (seed 001): 41 bits of chance."""
     number = int.from_bytes(entropy[:8], "big")
-    digits = []
-    for _ in range(8):
-        number, digit = divmod(number, 36)
-        digits.append(BASE36[digit])
-    return f"task-unified-{now_ms // 1000}-{''.join(digits)}"
+    number, first = divmod(number, PAIRS)
+    number, second = divmod(number, PAIRS)
+    number, third = divmod(number, PAIRS)
+    chance = _PAIR[first] + _PAIR[second] + _PAIR[third] + _PAIR[number % PAIRS]
+    return f"task-unified-{now_ms // 1000}-{chance}"
 
 
+@lru_cache(maxsize=1024)
 def credits_number(amount: MicroCredits) -> int | Decimal:
     """Give an amount as an exact JSON number: 3, 1.5."""
     whole, fraction = divmod(amount, 1_000_000)

@@ -198,14 +198,18 @@ class Fields:
 
     def integer(self, name: str, *, minimum: int | None = None) -> int | None:
         """Give a whole number of at most 63 bits; ``2.0`` counts as whole."""
-        if name not in self._values:
+        sent = self._values.get(name)
+        if sent is None:
             return None
-        value = self.number(name, "an integer")
-        if value is None:
+        if type(sent) is int and -INTEGER_MAX <= sent <= INTEGER_MAX:
+            value = sent
+        elif (number := self.number(name, "an integer")) is None:
             return None
-        if value != value.to_integral_value():
+        elif number != number.to_integral_value():
             self._mistyped(name, "an integer")
             return None
+        else:
+            value = int(number)
         if minimum is not None and value < minimum:
             self.refuse(
                 name,
@@ -214,7 +218,7 @@ class Fields:
                 f"{minimum} or more",
             )
             return None
-        return int(value)
+        return value
 
     def items(self, name: str) -> list[Any] | None:
         """Give a list field."""

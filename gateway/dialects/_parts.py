@@ -26,7 +26,15 @@ from gateway.dialects._fields import (
 from gateway.domain.callback import EVENTS, URL_MAX, CallbackSpec
 from gateway.domain.model import parse_size
 from gateway.domain.money import parse_micro
-from gateway.domain.request import TIER_SIDES, Box, InputImage, PaletteColor, RouteRules, Size
+from gateway.domain.request import (
+    NO_RULES,
+    TIER_SIDES,
+    Box,
+    InputImage,
+    PaletteColor,
+    RouteRules,
+    Size,
+)
 from gateway.domain.strategy import SORTS, Strategy
 
 SIZE_WORDS = "WIDTHxHEIGHT such as 1280x1280, 1K, 2K, 4K or auto"
@@ -89,9 +97,12 @@ def read_any_size(fields: Fields) -> SizeWish:
     """Read ``size``, ``resolution`` and ``aspect_ratio``; two different tiers are a problem."""
     wish = read_size(fields)
     tier = read_resolution(fields)
+    ratio = read_aspect_ratio(fields)
+    if tier is None and ratio is None:
+        return wish
     if wish.tier and tier and wish.tier != tier:
         fields.refuse("resolution", f"size says {wish.tier} and resolution says {tier}.")
-    return SizeWish(wish.size, wish.tier or tier, read_aspect_ratio(fields))
+    return SizeWish(wish.size, wish.tier or tier, ratio)
 
 
 def read_count(fields: Fields, name: str = "n") -> int | None:
@@ -233,7 +244,7 @@ def read_rules(fields: Fields, name: str = "provider") -> RouteRules:
     """Read ``provider``: order, only, ignore, allow_fallbacks, max_price (USD) and sort."""
     provider = fields.child(name, PROVIDER_FIELDS)
     if provider is None:
-        return RouteRules()
+        return NO_RULES
     fallbacks = provider.flag("allow_fallbacks")
     return RouteRules(
         order=tuple(provider.texts("order") or ()),

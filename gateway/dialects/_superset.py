@@ -23,6 +23,7 @@ from gateway.domain.validation import MISSING
 
 IMAGE_FIELDS = ("image_urls", "images", "image", "img_url", "first_frame_url")
 EDIT = "edit"
+_FORMATS = tuple(ResultFormat)
 OPTION_MAX = 256
 ECHOED = ("size", "quality", "background", "output_format")
 # Canonical names that have one spelling only; the parts record theirs themselves.
@@ -104,7 +105,7 @@ def read_options(fields: Fields, catalog: Catalog) -> dict[str, str | int | bool
 
 def read_format(fields: Fields, *, stream: bool) -> ResultFormat | None:
     """Read ``response_format``; a stream without one carries the pictures themselves."""
-    word = fields.choice("response_format", tuple(ResultFormat))
+    word = fields.choice("response_format", _FORMATS)
     if word is not None:
         return ResultFormat(word)
     return ResultFormat.B64_JSON if stream else None
@@ -142,7 +143,7 @@ def read_draft(call: Call, schema: Schema, kind: str, catalog: Catalog, *, opena
         stream=stream,
         snap_size=openai,
         ignored=tuple(reading.ignored),
-        field_names=dict(reading.names),
+        field_names=reading.names,
         echo=echo_of(fields, request, kind),
     )
     return reading.completed(draft)
@@ -150,5 +151,8 @@ def read_draft(call: Call, schema: Schema, kind: str, catalog: Catalog, *, opena
 
 def echo_of(fields: Fields, request: GenerationRequest, kind: str) -> dict[str, Any]:
     """Give what rendering needs later: the kind of call, the mode, and OpenAI's echoed fields."""
-    echo = {name: fields.raw(name) for name in ECHOED if isinstance(fields.raw(name), str)}
-    return {"kind": kind, "mode": request.mode.value, **echo}
+    echo: dict[str, Any] = {"kind": kind, "mode": request.mode.value}
+    for name in ECHOED:
+        if isinstance(value := fields.raw(name), str):
+            echo[name] = value
+    return echo

@@ -34,11 +34,16 @@ class Preference:
         return ASYNC if self.respond_async else None
 
 
+_NO_PREFERENCE = Preference()
+
+
 def parse_prefer(header: str) -> Preference:
     """Read a ``Prefer`` header. Of a repeated preference the first counts (RFC 7240 §2).
 
     What is not understood is ignored, as the RFC asks, never refused.
     """
+    if not header:
+        return _NO_PREFERENCE
     seen: dict[str, str] = {}
     for match in _PREFERENCE.finditer(header):
         value = (match["value"] or "").strip('"')

@@ -56,6 +56,9 @@ class Taken:
         return tuple(verdict for verdict in self.verdicts if verdict.retry_ms)
 
 
+NOTHING_TAKEN = Taken(())
+
+
 def slot_of(now_ms: int) -> int:
     """Give the slot a time is in."""
     return now_ms // SLOT_MS

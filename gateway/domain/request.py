@@ -7,6 +7,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from gateway.domain.money import MicroUsd
+from gateway.domain.records import quick
 from gateway.domain.strategy import Strategy
 
 # The three named areas of `providers/models.md` §3: tier k holds pictures up to TIER_SIDE² px.
@@ -103,6 +104,10 @@ class RouteRules:
     sort: Strategy | None = None
 
 
+NO_RULES = RouteRules()
+
+
+@quick
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """One picture request in the gateway's own words.
@@ -133,7 +138,7 @@ class GenerationRequest:
     boxes: tuple[tuple[Box, ...], ...] = ()
     interleave: bool = False
     options: dict[str, str | int | bool] = field(default_factory=dict)
-    rules: RouteRules = RouteRules()
+    rules: RouteRules = NO_RULES
     snap_size: bool = False
 
     @property

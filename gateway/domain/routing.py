@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gateway.domain.conditions import Conditions
+from gateway.domain.conditions import Conditions, Scope
 from gateway.domain.errors import Problem
 from gateway.domain.health import WHOLE_UPSTREAM, Circuit, CircuitState
 from gateway.domain.model import Catalog, Offer, cost_of
 from gateway.domain.money import MicroUsd, format_micro
 from gateway.domain.performance import Track
 from gateway.domain.ranking import Choice, note_on, ranked
-from gateway.domain.request import GenerationRequest, RouteRules
+from gateway.domain.request import NO_RULES, GenerationRequest, RouteRules
 from gateway.domain.sizes import resolve
 from gateway.domain.strategy import Strategy
 from gateway.domain.task import Candidate
@@ -107,6 +107,30 @@ def rank(
         strategy=strategy,
         notes={choice.upstream: note_on(choice, strategy, near_tie) for choice in free},
         warning=warning if free else None,
+    )
+
+
+def is_served(
+    request: GenerationRequest,
+    catalog: Catalog,
+    circuits: Mapping[Scope, Circuit],
+    drained: Collection[str],
+) -> bool:
+    """Whether `rank` would certainly accept a normalized request, without a warning.
+
+    For intake, which needs no order: one offer that can serve the request, in service, with no
+    circuit and no daily cap that could say otherwise. False says nothing.
+    """
+    if request.rules is not NO_RULES:
+        return False
+    defaults = catalog.models[request.model].defaults
+    return any(
+        (offer.upstream, request.model) not in circuits
+        and (offer.upstream, WHOLE_UPSTREAM) not in circuits
+        and offer.upstream not in drained
+        and not catalog.upstreams[offer.upstream].daily_cost
+        and not check(request, offer.limits, defaults=defaults)
+        for offer in catalog.offers.get(request.model, ())
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from gateway.domain.callback import CallbackSpec
 from gateway.domain.errors import InvalidRequest, Problem
+from gateway.domain.records import quick
 from gateway.domain.request import GenerationRequest, ResultFormat
 
 
@@ -25,6 +26,7 @@ class Wait:
     task_on_failure: bool = False
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Draft:
     """One create call in canonical words.

@@ -19,6 +19,7 @@ from typing import Any
 from gateway.domain.errors import Blame
 from gateway.domain.model import OnAmbiguous
 from gateway.domain.money import MicroCredits, MicroUsd
+from gateway.domain.records import quick
 
 UPSTREAMS_MAX = 3
 ATTEMPTS_MAX = 8
@@ -76,6 +77,7 @@ class TaskError:
     blame: Blame
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One try at one upstream. ``cost`` is certain, ``exposure`` possible (micro-USD).
@@ -142,6 +144,7 @@ class Ending:
     error: TaskError | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Task:
     """One accepted request. Amounts are micro-credits, times UTC milliseconds.

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import replace
 from decimal import Decimal
 from difflib import get_close_matches
 from types import MappingProxyType
@@ -18,6 +17,7 @@ from typing import Any
 
 from gateway.domain.errors import Problem
 from gateway.domain.model import Feature, ImageRule, Limits, Model, OptionRule
+from gateway.domain.records import changed
 from gateway.domain.request import GenerationRequest, InputImage, Mode
 from gateway.domain.sizes import size_problems
 
@@ -50,25 +50,29 @@ def normalize(
         changes["snap_size"] = snap_size
     ignored: list[str] = []
     inert = inert_features(request, model)
-    for feature in sorted(inert):
+    for feature in sorted(inert) if inert else ():
         value = getattr(request, feature)
         if value:
             ignored.append(str(feature))
         if value not in (None, ()):
             changes[feature] = () if feature is Feature.PALETTE else None
-    open_switches = [n for n in model.defaults if getattr(request, n) is None and n not in inert]
-    changes |= {name: model.defaults[name] for name in open_switches}
-    options = {k: v for k, v in request.options.items() if k in model.limits.options}
-    if len(options) < len(request.options):
-        ignored += [name for name in request.options if name not in options]
-        changes["options"] = options
+    changes |= {
+        name: default
+        for name, default in model.defaults.items()
+        if getattr(request, name) is None and name not in inert
+    }
+    if request.options:
+        options = {k: v for k, v in request.options.items() if k in model.limits.options}
+        if len(options) < len(request.options):
+            ignored += [name for name in request.options if name not in options]
+            changes["options"] = options
     if request.tier is not None:
         changes["tier"] = request.tier.upper()
     if request.negative_prompt is not None and not request.negative_prompt.strip():
         changes["negative_prompt"] = None
-    if len(request.boxes) == len(request.images) and not any(request.boxes):
+    if request.boxes and len(request.boxes) == len(request.images) and not any(request.boxes):
         changes["boxes"] = ()
-    return replace(request, **changes), tuple(ignored)
+    return changed(request, **changes), tuple(ignored)
 
 
 def inert_features(request: GenerationRequest, model: Model) -> frozenset[Feature]:
@@ -237,24 +241,27 @@ def demanded(
     request: GenerationRequest, defaults: Mapping[str, bool] = _NO_DEFAULTS
 ) -> tuple[Feature, ...]:
     """Give the features a request asks for beyond what the model does by itself (see Feature)."""
-    asked = [
-        (Feature.NEGATIVE_PROMPT, request.negative_prompt),
-        (Feature.SEED, request.seed is not None),
-        *((switch, _is_turned(request, switch, defaults)) for switch in _SWITCHES),
-        (Feature.PALETTE, request.palette),
-        (Feature.BOXES, any(request.boxes)),
-        (Feature.MASK, request.mask is not None),
-        (Feature.INTERLEAVE, request.interleave),
-    ]
-    return tuple(feature for feature, is_asked in asked if is_asked)
+    asked: list[Feature] = []
+    if request.negative_prompt:
+        asked.append(Feature.NEGATIVE_PROMPT)
+    if request.seed is not None:
+        asked.append(Feature.SEED)
+    for switch in _SWITCHES:
+        value = getattr(request, switch)
+        if value is not None and value != defaults.get(switch, False):
+            asked.append(switch)
+    if request.palette:
+        asked.append(Feature.PALETTE)
+    if any(request.boxes):
+        asked.append(Feature.BOXES)
+    if request.mask is not None:
+        asked.append(Feature.MASK)
+    if request.interleave:
+        asked.append(Feature.INTERLEAVE)
+    return tuple(asked)
 
 
 _SWITCHES = (Feature.WATERMARK, Feature.REWRITE_PROMPT, Feature.THINKING)
-
-
-def _is_turned(request: GenerationRequest, switch: Feature, defaults: Mapping[str, bool]) -> bool:
-    value = getattr(request, switch)
-    return value is not None and value != defaults.get(switch, False)
 
 
 def _feature_problems(

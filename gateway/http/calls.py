@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from urllib.parse import parse_qsl
 
@@ -19,8 +18,8 @@ BODY_MAX_WITH_IMAGES = 45 * MIB
 FILES_MAX = 32
 FIELDS_MAX = 64
 INCOMPLETE = "incomplete_body"
-BODY_WITHIN_S = 60.0
-"""How long a caller may take to send its body: 45 MiB at 6 Mbit/s."""
+BODY_LATE = "body_late"
+"""In the state of a call whose body took too long: how many seconds it had."""
 
 
 def call_head(scope: Scope, public_url: str | None) -> Call:
@@ -53,23 +52,14 @@ def body_cap(route: Route) -> int:
     return BODY_MAX_WITH_IMAGES if route.images_allowed else BODY_MAX
 
 
-async def read_body(receive: Receive, declared: str, cap: int) -> bytes:
+async def read_body(scope: Scope, receive: Receive, declared: str, cap: int) -> bytes:
     """Read the body, at most ``cap`` bytes; ``declared`` is its content-length, if any.
 
     Raises BodyTooLarge as soon as the declared or the received length passes the cap, and
-    InvalidRequest when it is not complete in time.
+    InvalidRequest when it is not complete in time, which the connection tells.
     """
     if declared.isdigit() and int(declared) > cap:
         raise _too_large(cap)
-    try:
-        async with asyncio.timeout(BODY_WITHIN_S):
-            return await _received(receive, cap)
-    except TimeoutError:
-        message = f"The body was not complete within {BODY_WITHIN_S:.0f} s."
-        raise InvalidRequest(Problem("", message, INCOMPLETE)) from None
-
-
-async def _received(receive: Receive, cap: int) -> bytes:
     parts: list[bytes] = []
     size = 0
     more = True
@@ -85,6 +75,9 @@ async def _received(receive: Receive, cap: int) -> bytes:
             raise _too_large(cap)
         parts.append(part)
         more = message.get("more_body", False)
+        if more and (within_s := scope["state"].get(BODY_LATE)) is not None:
+            text = f"The body was not complete within {within_s:.0f} s."
+            raise InvalidRequest(Problem("", text, INCOMPLETE))
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 

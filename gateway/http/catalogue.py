@@ -56,16 +56,16 @@ async def quote(exchange: Exchange) -> Response:
     """Price a create call and explain its route; sends and charges nothing."""
     core = exchange.core
     draft = narrowed(exchange.principal, await read_draft(exchange), core.catalog())
-    plan = await core.submit.plan(draft, exchange.principal)
+    plan, route = await core.submit.quote(draft, exchange.principal)
     offers: list[dict[str, Any]] = [
         {
             "upstream": candidate.upstream,
             "adapter": candidate.adapter,
             "upstream_model": candidate.upstream_model,
             "cost_usd": format_micro(candidate.planned_cost),
-            "note": plan.route.notes.get(candidate.upstream) or None,
+            "note": route.notes.get(candidate.upstream) or None,
         }
-        for candidate in plan.route.candidates
+        for candidate in route.candidates
     ]
     return JSONResponse(
         {
@@ -75,13 +75,13 @@ async def quote(exchange: Exchange) -> Response:
             "tier": plan.price.tier,
             "credits_per_image": format_micro(plan.price.unit),
             "credits": format_micro(plan.price.hold),
-            "strategy": plan.route.strategy.value,
+            "strategy": route.strategy.value,
             "offers": offers,
             "excluded": [
-                {"upstream": name, "reason": _reason(plan.route, name, reason, draft)}
-                for name, reason in plan.route.excluded
+                {"upstream": name, "reason": _reason(route, name, reason, draft)}
+                for name, reason in route.excluded
             ],
-            "warning": plan.route.warning,
+            "warning": route.warning,
             "ignored_params": list(plan.ignored),
         }
     )

@@ -11,10 +11,14 @@ import json
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from gateway.http.calls import BODY_LATE
+
 HEAD_BYTES_MAX = 64 * 1024
 """The longest request line and headers together, trailers included."""
 HEAD_WITHIN_S = 10.0
 """How long a caller may take from the first byte of a request to the end of its headers."""
+BODY_WITHIN_S = 60.0
+"""How long a caller may take to send its body: 45 MiB at 6 Mbit/s."""
 LINGER_S = 5.0
 """How long the rest of a body is read and dropped after its request was answered.
 
@@ -56,8 +60,11 @@ class BoundedConnection(HttpToolsProtocol):
             return
         if self._unseen_bytes > HEAD_BYTES_MAX:
             self._refuse_head()
-        elif self._in_head and self._deadline is None:
-            self._deadline = self.loop.call_later(HEAD_WITHIN_S, self._late)
+        elif self._deadline is None:
+            if self._in_head:
+                self._deadline = self.loop.call_later(HEAD_WITHIN_S, self._late)
+            elif self._in_body:
+                self._deadline = self.loop.call_later(BODY_WITHIN_S, self._late_body)
 
     # --- what the parser found -------------------------------------------------------------
 
@@ -95,7 +102,8 @@ class BoundedConnection(HttpToolsProtocol):
         self._unseen_bytes = 0
         if self._deadline is not None:
             self._end_deadline()
-            self._arm_keep_alive()
+            if self.cycle.response_complete:
+                self._arm_keep_alive()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -103,6 +111,7 @@ class BoundedConnection(HttpToolsProtocol):
         super().on_response_complete()
         if self._in_body and not self.transport.is_closing():
             self._unset_keepalive_if_required()
+            self._end_deadline()
             self._deadline = self.loop.call_later(LINGER_S, self.transport.close)
 
     def send_400_response(self, msg: str) -> None:
@@ -134,6 +143,12 @@ class BoundedConnection(HttpToolsProtocol):
     def _late(self) -> None:
         message = f"The headers were not complete within {HEAD_WITHIN_S:g} s."
         self._refuse(408, "request_timeout", message)
+
+    def _late_body(self) -> None:
+        """Wake whoever reads the body, to refuse it in the dialect's shape."""
+        self._deadline = None
+        self.scope["state"][BODY_LATE] = BODY_WITHIN_S
+        self.cycle.message_event.set()
 
     def _refuse_head(self) -> None:
         message = f"The request line and headers are longer than {HEAD_BYTES_MAX // 1024} KiB."

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from gateway.app.core import Core
 from gateway.app.dialect import Call, Dialect, Route, UploadDialect, View
 from gateway.domain.access import Principal
+from gateway.domain.records import quick
 from gateway.domain.submission import Draft, PartlyRead
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """One authenticated call on its way through a handler.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
 import structlog
 from starlette.responses import Response
@@ -18,6 +17,7 @@ from gateway.domain.errors import (
     StoreUnavailable,
     Unavailable,
 )
+from gateway.domain.records import changed
 from gateway.http import batches, catalogue, create, tasks, uploads, usage
 from gateway.http.auth import authenticate
 from gateway.http.calls import body_cap, call_head, read_body, read_multipart
@@ -114,11 +114,11 @@ class Endpoint:
 
 
 async def _with_body(scope: Scope, receive: Receive, cap: int, call: Call) -> Call:
-    body = await read_body(receive, call.headers.get("content-length", ""), cap)
+    body = await read_body(scope, receive, call.headers.get("content-length", ""), cap)
     if call.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         form, files = await read_multipart(scope, body)
-        return replace(call, form=form, files=files)
-    return replace(call, body=body)
+        return changed(call, form=form, files=files)
+    return changed(call, body=body)
 
 
 def _note(error: GatewayError, call: Call) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import dataclass
 from functools import cache
+from itertools import count
 from secrets import token_hex
 
 import structlog
@@ -19,6 +21,21 @@ _ID = re.compile(rb"[A-Za-z0-9._-]{1,128}\Z")
 LOGGED_STATUS = 400
 LOGGED_S = 1.0
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+
+
+@dataclass(slots=True)
+class _InFlight:
+    """How many calls are being answered; a plain number, for a gauge has a lock around each."""
+
+    calls: int = 0
+
+
+_in_flight = _InFlight()
+http_in_flight.set_function(lambda: _in_flight.calls)
+
+# Ids of our own: no other process begins them so, and none of this process ends so.
+_PROCESS = token_hex(8)
+_NUMBERS = count(1)
 
 
 class Observe:
@@ -46,11 +63,11 @@ class Observe:
             await send(message)
 
         started = time.perf_counter()
-        http_in_flight.inc()
+        _in_flight.calls += 1
         try:
             await self._app(scope, receive, send_with_id)
         finally:
-            http_in_flight.dec()
+            _in_flight.calls -= 1
             _measure(scope, status, time.perf_counter() - started, request_id)
 
 
@@ -58,7 +75,7 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _ID.match(value):
             return str(value, "ascii")
-    return f"req_{token_hex(12)}"
+    return f"req_{_PROCESS}{next(_NUMBERS):08x}"
 
 
 # Looking a child up by its labels costs more than counting: they are few and are kept.

@@ -33,7 +33,8 @@ def test_accepts_and_reads_are_measured_against_floors(tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     found = json.loads(results.read_text())
-    assert set(found["accept"]) == {"ours", "floor: fastapi", "floor: raw", "floor: naive"}
+    floors = {"floor: typed", "floor: fastapi", "floor: raw", "floor: naive"}
+    assert set(found["accept"]) == {"ours", *floors}
     assert "ours, DashScope's path" in found["read"]
     for name, rounds in (*found["accept"].items(), *found["read"].items()):
         assert rounds[0]["per_second"] > 0, name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, fields, replace
 from uuid import uuid4
 
 import pytest
@@ -21,6 +21,7 @@ from gateway.domain.ledger import (
     resolution_id,
     transfer_id,
 )
+from gateway.domain.records import changed
 from gateway.domain.repeats import RETRY_PAUSE_MS, RETRY_TTL_MS, CallMark, EarlierCall
 from gateway.domain.request import GenerationRequest
 from gateway.domain.submission import Draft, PartlyRead
@@ -142,3 +143,25 @@ def test_an_error_about_problems_has_one(kind):
 def test_a_problem_names_its_legal_values():
     assert str(Problem("n", "n is not valid.", legal="1 to 4")).endswith("(legal: 1 to 4)")
     assert str(Problem("n", "n is not valid.")) == "n is not valid."
+
+
+def test_a_quick_record_is_frozen_compares_and_copies_like_any_other():
+    one = GenerationRequest("wan", "a kite", n=2)
+    other = changed(one, n=3, seed=7)
+    assert other == replace(one, n=3, seed=7) != one
+    assert type(other) is type(one) is GenerationRequest
+    for record in (one, other):
+        with pytest.raises(FrozenInstanceError):
+            record.n = 4  # type: ignore[misc]
+    with pytest.raises(AttributeError, match="number"):
+        changed(one, number=4)
+
+
+def test_a_quick_record_fills_in_its_defaults_each_time_anew():
+    drafts = [Draft(GenerationRequest("wan")) for _ in "ab"]
+    assert drafts[0] == drafts[1]
+    assert drafts[0].echo is not drafts[1].echo
+    task = a_task()
+    assert {field.name for field in fields(task)} == set(type(task).__slots__)
+    with pytest.raises(TypeError, match="missing"):
+        Attempt("a1", 1)  # type: ignore[call-arg]

@@ -10,7 +10,7 @@ from gateway.domain.conditions import Conditions
 from gateway.domain.health import WHOLE_UPSTREAM, Circuit
 from gateway.domain.model import OnAmbiguous
 from gateway.domain.request import GenerationRequest, RouteRules, Size
-from gateway.domain.routing import BUSY_RETRY_MS, Route, job_for, rank
+from gateway.domain.routing import BUSY_RETRY_MS, Route, is_served, job_for, rank
 from gateway.domain.validation import normalize
 from tests.support.catalogs import ask, catalog_of, model, pictures, upstream_toml
 
@@ -333,3 +333,61 @@ def test_a_decision_is_told_in_words_with_costs_first_and_reasons_after():
         "2. queue: $0.1",
         "not beijing: resting for 30 s: HTTP 500",
     )
+
+
+# --- intake: is one offer plainly enough? --------------------------------------------------------
+
+CAPPED = catalog_of(
+    upstream_toml("cheap", "evolink", {WAN25: "0.022"}, 'daily_cost_usd = "1"')
+    + upstream_toml("queue", "fal", {WAN25: "0.05"}, "max_in_flight = 2")
+)
+
+
+@pytest.mark.parametrize(
+    ("request_", "circuits", "drained", "served"),
+    [
+        (ask(WAN25), {}, (), True),
+        (ask(WAN25, seed=1), {}, (), True),
+        (ask(WAN25), {("queue", WAN25): OPEN}, (), False),
+        (ask(WAN25), {("queue", WHOLE_UPSTREAM): OPEN}, (), False),
+        (ask(WAN25), {("cheap", WAN25): OPEN}, (), True),
+        (ask(WAN25), {}, ("queue",), False),
+        (ask(WAN25, prompt="long " * 500), {}, (), False),
+        (ask(WAN25, rules=RouteRules(only=("queue",))), {}, (), False),
+        (ask(WAN27), {}, (), False),
+    ],
+)
+def test_an_offer_in_service_without_circuit_and_cap_is_enough(request_, circuits, drained, served):
+    assert is_served(request_, CAPPED, circuits, drained) is served
+
+
+@given(
+    request_=st.builds(
+        ask,
+        model=st.sampled_from([WAN25, WAN27, PRO]),
+        prompt=st.sampled_from(["a kite", "long " * 500, ""]),
+        seed=st.none() | st.just(1),
+        n=st.integers(0, 5),
+        size=st.sampled_from(["1280x1280", "64x64", "4096x4096"]),
+        images=st.integers(0, 2).map(pictures),
+    ),
+    circuits=st.dictionaries(
+        st.tuples(
+            st.sampled_from(["cheap", "beijing", "queue", "wave", "verse"]),
+            st.sampled_from([WAN25, WAN27, PRO, WHOLE_UPSTREAM]),
+        ),
+        st.sampled_from([OPEN, Circuit(throttled_until_ms=NOW + 5_000)]),
+        max_size=4,
+    ),
+    drained=st.sets(st.sampled_from(["cheap", "beijing", "queue", "wave", "verse"])),
+    in_flight=st.dictionaries(st.just("queue"), st.integers(0, 3)),
+)
+def test_what_is_plainly_served_has_a_route_without_a_warning(
+    request_, circuits, drained, in_flight
+):
+    normal, _ = normalize(request_, model(request_.model))
+    if is_served(normal, CATALOG, circuits, drained):
+        found = rank(normal, CATALOG, Conditions(circuits, {}, in_flight, {}, drained), NOW)
+        assert not found.problems
+        assert found.warning is None
+        assert found.candidates or found.retry_at_ms is not None

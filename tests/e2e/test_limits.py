@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.http import calls
+from gateway.http import connection
 from gateway.simulator import Script
 from tests.support.stack import MODEL, Stack
 
@@ -41,7 +41,7 @@ async def test_a_deep_field_is_refused_by_name(stack: Stack) -> None:
 async def test_a_body_that_does_not_come_is_not_waited_for(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
-    monkeypatch.setattr(calls, "BODY_WITHIN_S", 0.2)
+    monkeypatch.setattr(connection, "BODY_WITHIN_S", 0.2)
     team = await stack.team()
     port = int(stack.url.rsplit(":", 1)[1])
     reader, writer = await asyncio.open_connection("127.0.0.1", port)

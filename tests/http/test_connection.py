@@ -210,6 +210,18 @@ async def test_a_body_that_ends_soon_leaves_the_connection_for_the_next(caller: 
     assert await caller.is_closed(KEEP_ALIVE_S * 3)
 
 
+async def test_a_body_in_two_pieces_leaves_no_deadline_behind(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "BODY_WITHIN_S", SOON_S)
+    for _ in range(2):
+        await caller.send(b"POST /whole HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\nab")
+        await asyncio.sleep(SOON_S / 3)
+        await caller.send(b"cd")
+        assert await caller.answer() == (200, b"ok")
+        assert not await caller.is_closed(2 * SOON_S)
+
+
 async def test_requests_in_one_piece_are_answered_in_turn(caller: Caller) -> None:
     await caller.send((GET + b"\r\n") * 3 + CHUNKED % b"/whole" + b"2\r\nok\r\n0\r\n\r\n")
     assert [await caller.answer() for _ in range(4)] == [(200, b"ok")] * 4

@@ -105,7 +105,7 @@ async def _call(
 ) -> AdminCall:
     declared = request.headers.get("content-length", "")
     cap = BODY_MAX_WITH_IMAGES if route.file else BODY_MAX
-    body = await read_body(request.receive, declared, cap)
+    body = await read_body(request.scope, request.receive, declared, cap)
     sent = _object(body) if route.body is not None else {}
     query = Fields(parameters, route.query)
     query.finish()

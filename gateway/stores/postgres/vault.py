@@ -10,6 +10,7 @@ GATEWAY_SECRET_KEY a dump of the database holds nothing that signs or authentica
 from __future__ import annotations
 
 import base64
+import hashlib
 import hmac
 import os
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ FINGERPRINT = "master_fingerprint"
 PEPPER = "key_pepper"
 NONCE_BYTES = 12
 FINGERPRINT_BYTES = 8
+HASH_BLOCK = 64
 
 # Keeps a fact unless it is known already; of two processes that start at once, one wins.
 _KEEP = "INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING"
@@ -64,6 +66,27 @@ class Master:
             return None
 
 
+class KeyedHash:
+    """HMAC-SHA256 (RFC 2104) under one key, whose two pads are hashed once: a key is looked up by
+    its hash for every call, and preparing the key takes four times as long as hashing with it.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        """Take the key."""
+        block = (hashlib.sha256(key).digest() if len(key) > HASH_BLOCK else key).ljust(
+            HASH_BLOCK, b"\0"
+        )
+        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
+        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
+
+    def digest(self, message: bytes) -> bytes:
+        """Give the hash of a message."""
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(message)
+        outer.update(inner.digest())
+        return outer.digest()
+
+
 class Vault:
     """Hashes and seals; opens what any master of the ring sealed."""
 
@@ -71,6 +94,7 @@ class Vault:
         """Take the master that seals, those that only open, and the pepper (None: the master's)."""
         self._ring = [Master(text) for text in dict.fromkeys((master, *old))]
         self._pepper = self._ring[0].pepper if pepper is None else pepper
+        self._keyed = KeyedHash(self._pepper)
 
     @property
     def mark(self) -> bytes:
@@ -89,7 +113,7 @@ class Vault:
 
     def hash(self, text: str) -> bytes:
         """Give a keyed hash (HMAC-SHA256); an API key is stored under its own."""
-        return hmac.digest(self._pepper, text.encode(), "sha256")
+        return self._keyed.digest(text.encode())
 
     def repeat_key(self, owner: str, key: str) -> str:
         """Give what an owner's Idempotency-Key is stored as: its keyed hash in hexadecimal."""

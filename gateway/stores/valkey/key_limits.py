@@ -9,7 +9,16 @@ from dataclasses import replace
 from uuid import uuid4
 
 from gateway.domain.errors import Unavailable
-from gateway.domain.limits import SLOT_MS, SLOTS, Limit, Taken, Verdict, judge_together, slot_of
+from gateway.domain.limits import (
+    NOTHING_TAKEN,
+    SLOT_MS,
+    SLOTS,
+    Limit,
+    Taken,
+    Verdict,
+    judge_together,
+    slot_of,
+)
 from gateway.stores.valkey import keys, scripts
 from gateway.stores.valkey.connection import Valkey
 
@@ -42,7 +51,7 @@ class ValkeyKeyLimits:
     async def take(self, key_id: str, limits: Sequence[Limit]) -> Taken:
         """Take what a call asks for from every limit, or nothing from any."""
         if not limits:
-            return Taken(())
+            return NOTHING_TAKEN
         names = [keys.LIMIT_PEERS, *(keys.limit(key_id, limit.name) for limit in limits)]
         amounts = [amount for limit in limits for amount in (limit.allowed, limit.amount)]
         own = self._own_counts(key_id, limits)

@@ -97,7 +97,7 @@ class ValkeyLiveTasks:
             self._ttl_ms,
             keys.TASK_PREFIX,
             keys.CHANGES,
-            uuid4().hex,
+            self._token(),
             *rows,
         )
         if self._rebuild is None:
@@ -121,7 +121,7 @@ class ValkeyLiveTasks:
 
         To be asked before a rebuild, not during one: it names the rebuild that begins now.
         """
-        name = await self._valkey.run(EPOCH_LOST, [keys.EPOCH, keys.REBUILD], uuid4().hex)
+        name = await self._valkey.run(EPOCH_LOST, [keys.EPOCH, keys.REBUILD], self._token())
         self._rebuild = name.decode()
         if not name:
             self.flushed.clear()
