@@ -57,8 +57,9 @@ class Sweep:
         added, after_id = 0, ""
         while page := await self.tasks.unfinished(after_id, PAGE):
             reached(CrashPoint.SWEEP_READ)
-            added += await self._index(page)
-            after_id = page[-1].id
+            if missing := await self.live.missing(page):
+                added += await self._index(await self.tasks.several(missing))
+            after_id = page[-1]
         reached(CrashPoint.SWEEP_INDEXED)
         await self.live.mark_epoch()
         if added:
@@ -86,10 +87,11 @@ class Sweep:
             gone += await self.tasks.strip(now_ms - payloads_ms, FORGET_MAX)
         return gone
 
-    async def _index(self, page: Sequence[Task]) -> int:
+    async def _index(self, tasks: Sequence[Task]) -> int:
         now_ms = self.clock.now_ms()
-        submitting = [task for task in page if _is_submitting(task)]
-        others = [task for task in page if not _is_submitting(task)]
+        unfinished = [task for task in tasks if not task.status.is_terminal]
+        submitting = [task for task in unfinished if _is_submitting(task)]
+        others = [task for task in unfinished if not _is_submitting(task)]
         added = await self.live.add_missing(others, now_ms) if others else 0
         if submitting:
             added += await self.live.add_missing(submitting, now_ms + INTENT_GRACE_MS)

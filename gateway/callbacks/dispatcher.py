@@ -20,6 +20,8 @@ SENDS_MAX = 64
 SENDS_PER_HOST_MAX = 10
 HELD_MAX = 512
 IDLE_S = 1.0
+# Tasks end in batches: their callbacks are claimed together.
+GATHER_S = 0.02
 SLOT_WAIT_S = 10.0
 NOTIFY_MAX_S = 10.0
 LEASE_MS = 30_000
@@ -97,6 +99,7 @@ class Dispatcher:
         try:
             async with asyncio.timeout(IDLE_S):
                 await self._wake.wait()
+                await asyncio.sleep(GATHER_S)
         except TimeoutError:
             pass
 

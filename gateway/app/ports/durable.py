@@ -116,8 +116,12 @@ class TaskStore(Protocol):
         """List a team's tasks, newest first; with ``offset`` (page-numbered dialects), a total."""
         ...
 
-    async def unfinished(self, after_id: str, limit: int) -> Sequence[Task]:
-        """Give non-terminal tasks with an id greater than ``after_id``, in id order."""
+    async def unfinished(self, after_id: str, limit: int) -> Sequence[str]:
+        """Give ids of non-terminal tasks greater than ``after_id``, in their order."""
+        ...
+
+    async def several(self, task_ids: Sequence[str]) -> Sequence[Task]:
+        """Give those of some tasks that are there, in no order."""
         ...
 
     async def forget(self, before_ms: int, limit: int) -> int:

@@ -72,6 +72,10 @@ class LiveTasks(Protocol):
         """Give leases back unused: their tasks are due at once."""
         ...
 
+    async def missing(self, task_ids: Sequence[str]) -> Sequence[str]:
+        """Give which of some unfinished tasks are not indexed."""
+        ...
+
     async def add_missing(self, tasks: Sequence[Task], due_ms: int) -> int:
         """Index tasks that are not indexed (the sweeper); gives how many were added."""
         ...

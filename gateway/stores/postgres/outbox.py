@@ -15,8 +15,10 @@ from gateway.app.ports import Clock
 from gateway.app.ports.admin import Page
 from gateway.domain.administration import COMMAND_LINE, Ask
 from gateway.domain.callback import STATES, Callback, CallbackLog, TryResult
-from gateway.domain.errors import NotFound
+from gateway.domain.errors import NotFound, StoreUnavailable
 from gateway.domain.money import MICRO_MAX
+from gateway.stores.coalesce import Coalescer
+from gateway.stores.postgres.batches import each_alone
 from gateway.stores.postgres.changes import Changes
 from gateway.stores.postgres.codec import plain
 from gateway.stores.postgres.cursors import cursor_of, read_cursor
@@ -59,20 +61,26 @@ CROSS JOIN LATERAL (
 ) g
 """
 
-# Logs a try and says what follows; a receiver that is gone is noted. A callback that another
+# Logs tries and says what follows; receivers that are gone are noted. A callback that another
 # worker finished stays finished.
 RECORD = """
-WITH tried AS (
+WITH t AS MATERIALIZED (
+    SELECT * FROM unnest($1::text[], $2::int[], $3::text[], $4::bigint[], $5::bigint[],
+        $6::text[], $7::bigint[], $8::bool[], $9::bytea[])
+        AS t(id, status, error, started_ms, duration_ms, state, next_at_ms, gone, url_hash)
+), tried AS (
     INSERT INTO callback_tries (callback_id, status, error, started_ms, duration_ms)
-    SELECT id, $2, $3, $4, $5 FROM callbacks WHERE id = $1
+    SELECT c.id, t.status, t.error, t.started_ms, t.duration_ms
+    FROM t JOIN callbacks c ON c.id = t.id
 ), gone AS (
     INSERT INTO gone_receivers (team_id, url_hash, at_ms)
-    SELECT team_id, $9::bytea, $4 FROM callbacks WHERE id = $1 AND $8
+    SELECT DISTINCT ON (c.team_id, t.url_hash) c.team_id, t.url_hash, t.started_ms
+    FROM t JOIN callbacks c ON c.id = t.id WHERE t.gone
     ON CONFLICT DO NOTHING
 )
-UPDATE callbacks SET tries = tries + 1, state = $6, next_at_ms = coalesce($7, next_at_ms),
-    lease_until_ms = 0
-WHERE id = $1 AND state = 'pending'
+UPDATE callbacks c SET tries = c.tries + 1, state = t.state,
+    next_at_ms = coalesce(t.next_at_ms, c.next_at_ms), lease_until_ms = 0
+FROM t WHERE c.id = t.id AND c.state = 'pending'
 """
 
 # Makes a callback due again from its first try, whatever became of it before.
@@ -119,6 +127,14 @@ WHERE callback_id = ANY($1::text[]) ORDER BY id
 COUNTS = "SELECT state, count(*) FROM callbacks WHERE state <> 'delivered' GROUP BY state"
 
 
+_Record = tuple[str, int | None, str | None, int, int, str, int | None, bool, bytes]
+
+
+def _id(record: _Record) -> str:
+    """Give the callback of a try; two tries of one are never recorded by one statement."""
+    return record[0]
+
+
 def callback_id(task_id: str) -> str:
     """Give the ``webhook-id`` of a task's callback: always the same, and without a dot."""
     return f"msg_{uuid5(_NAMESPACE, task_id).hex}"
@@ -133,6 +149,9 @@ class PostgresOutbox:
         self._clock = clock
         self._vault = vault
         self._changes = Changes(database, clock, vault)
+        self._records: Coalescer[_Record, None] = Coalescer(
+            self._record_batch, closed=StoreUnavailable, key=_id
+        )
 
     async def claim(self, limit: int, lease_ms: int) -> Sequence[Callback]:
         """Take due callbacks for ``lease_ms``; another worker will not get them meanwhile."""
@@ -172,21 +191,31 @@ class PostgresOutbox:
                 log.exception("secret_unopenable", team_id=row["team_id"])
 
     async def record(self, callback: Callback, result: TryResult, next_at_ms: int | None) -> None:
-        """Log a try; delivered, or due again at ``next_at_ms``, or dead when that is None."""
+        """Log a try; delivered, or due again at ``next_at_ms``, or dead when that is None.
+
+        Concurrent calls share a statement.
+        """
         state = "delivered" if result.delivered else "dead" if next_at_ms is None else "pending"
-        error = None if result.error is None else plain(result.error)
-        await self._db.write(
-            RECORD,
-            callback.id,
-            result.status,
-            error,
-            result.started_ms,
-            result.duration_ms,
-            state,
-            next_at_ms,
-            result.gone,
-            receiver_hash(callback.url),
+        await self._records.submit(
+            (
+                callback.id,
+                result.status,
+                None if result.error is None else plain(result.error),
+                result.started_ms,
+                result.duration_ms,
+                state,
+                next_at_ms,
+                result.gone,
+                receiver_hash(callback.url),
+            )
         )
+
+    async def _record_batch(self, batch: list[_Record]) -> Sequence[Exception | None]:
+        async def run(part: list[_Record]) -> Sequence[Exception | None]:
+            await self._db.write(RECORD, *map(list, zip(*sorted(part, key=_id), strict=True)))
+            return [None] * len(part)
+
+        return await each_alone(run, batch)
 
     async def replay(self, callback_id: str, ask: Ask = COMMAND_LINE) -> None:
         """Send a callback again, with its usual retries and the same id. Raises NotFound."""

@@ -278,9 +278,9 @@ ORDER BY created_ms DESC, id DESC OFFSET $9 LIMIT $10
 # Counts the tasks a filter selects.
 COUNT = f"SELECT count(*) FROM tasks WHERE {_FILTER}"
 
-# Gives unfinished tasks in id order, for the sweeper.
+# Gives ids of unfinished tasks in order, for the sweeper.
 UNFINISHED = """
-SELECT doc FROM tasks WHERE id > $1 AND status IN ('pending', 'processing')
+SELECT id FROM tasks WHERE id > $1 AND status IN ('pending', 'processing')
 ORDER BY id LIMIT $2
 """
 

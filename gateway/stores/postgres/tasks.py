@@ -211,9 +211,14 @@ class PostgresTasks:
         more = len(rows) > limit and tasks
         return TaskPage(tasks, cursor_of(tasks[-1]) if more else None, total)
 
-    async def unfinished(self, after_id: str, limit: int) -> Sequence[Task]:
-        """Give non-terminal tasks with an id greater than ``after_id``, in id order."""
+    async def unfinished(self, after_id: str, limit: int) -> Sequence[str]:
+        """Give ids of non-terminal tasks greater than ``after_id``, in their order."""
         rows = await self._db.read(sql.UNFINISHED, after_id, limit)
+        return [row["id"] for row in rows]
+
+    async def several(self, task_ids: Sequence[str]) -> Sequence[Task]:
+        """Give those of some tasks that are there, in no order."""
+        rows = await self._db.read(sql.GET, task_ids)
         return [decode_task(row["doc"]) for row in rows]
 
     async def forget(self, before_ms: int, limit: int) -> int:

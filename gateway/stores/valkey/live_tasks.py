@@ -28,6 +28,7 @@ from gateway.stores.valkey.connection import Argument, Valkey
 log = structlog.get_logger(__name__)
 
 ADD = scripts.load("add")
+MISSING = scripts.load("missing")
 CLAIM = scripts.load("claim")
 SEIZE = scripts.load("seize")
 SAVE = scripts.load("save")
@@ -42,6 +43,8 @@ HOUR_MS = 3_600_000
 CALL_TASKS_MAX = 200
 # How many waiters may ask the database at once while Valkey is away.
 FALLBACK_READS_MAX = 8
+# Visits that fall due so close together are claimed together: they share every round trip after.
+GATHER_S = 0.02
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Task)
@@ -85,6 +88,15 @@ class ValkeyLiveTasks:
             tasks[first : first + CALL_TASKS_MAX] for first in range(0, len(tasks), CALL_TASKS_MAX)
         )
         return sum([await self._add(part, due_ms) for part in slices])
+
+    async def missing(self, task_ids: Sequence[str]) -> Sequence[str]:
+        """Give which of unfinished tasks are not indexed. Raises IndexUnavailable."""
+        found: list[str] = []
+        for first in range(0, len(task_ids), CALL_TASKS_MAX):
+            part = task_ids[first : first + CALL_TASKS_MAX]
+            missing = await self._valkey.run(MISSING, [keys.DUE], keys.TASK_PREFIX, *part)
+            found += (task_id.decode() for task_id in missing)
+        return found
 
     async def _add(self, tasks: Sequence[Task], due_ms: int) -> int:
         rows: list[Argument] = []
@@ -214,10 +226,12 @@ class ValkeyLiveTasks:
     async def wait_due(self, timeout_s: float) -> None:
         """Return when a task may have become due, or after the time. Never raises.
 
-        Knows of enqueued and released tasks anywhere and of the next visit known to this process.
+        Knows of enqueued and released tasks anywhere, and of the next visit known to this process,
+        for which it waits a little longer when that is about to be due.
         """
         next_due_s, self._next_due_s = self._next_due_s, float("inf")
-        await self._news.wait_due(max(0.0, min(timeout_s, next_due_s - time.monotonic())))
+        wait_s = max(GATHER_S, next_due_s - time.monotonic())
+        await self._news.wait_due(min(timeout_s, wait_s))
 
     # --- waiting -------------------------------------------------------------------------
 

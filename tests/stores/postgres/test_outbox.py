@@ -151,6 +151,23 @@ async def test_a_replay_starts_over_under_the_same_id(outbox, settled):
         await outbox.replay("msg_unknown")
 
 
+async def test_tries_that_end_at_once_are_recorded_each_for_itself(outbox, settled, clock):
+    await settled(5)
+    callbacks = await outbox.claim(5, LEASE_MS)
+    results = [OK, BROKEN, GONE, GONE, OK]
+    nexts = [None, clock.ms + 1_000, None, None, None]
+    pairs = zip(callbacks, results, nexts, strict=True)
+    await asyncio.gather(*(outbox.record(*pair) for pair in pairs))
+    # Two tries of one callback, which a lease that ran out allows.
+    await asyncio.gather(*(outbox.record(callbacks[0], OK, None) for _ in range(2)))
+
+    logs = [await outbox.callback(callback.id) for callback in callbacks]
+    assert [log.state for log in logs] == ["delivered", "pending", "dead", "dead", "delivered"]
+    assert [log.tries for log in logs[1:]] == [(STORED,), (GONE,), (GONE,), (OK,)]
+    assert logs[0].tries == (OK, OK, OK)
+    assert logs[1].next_at_ms == clock.ms + 1_000
+
+
 async def test_a_receiver_that_is_gone_is_known_until_a_replay(
     outbox, settled, ledger, tasks, clock
 ):

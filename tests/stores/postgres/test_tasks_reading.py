@@ -118,9 +118,15 @@ async def test_a_cursor_that_is_none_of_ours_is_refused(tasks, team, text):
 async def test_the_sweeper_reads_unfinished_tasks_in_id_order(tasks, five):
     await tasks.settle(delivered(five[1]))
     first = await tasks.unfinished("", 2)
-    rest = await tasks.unfinished(first[-1].id, 10)
-    assert ids([*first, *rest]) == ["task-0", "task-2", "task-3", "task-4"]
+    rest = await tasks.unfinished(first[-1], 10)
+    assert [*first, *rest] == ["task-0", "task-2", "task-3", "task-4"]
     assert await tasks.unfinished("task-4", 10) == []
+
+
+async def test_the_sweeper_reads_several_tasks_at_once(tasks, five):
+    found = await tasks.several(["task-3", "task-1", "nowhere"])
+    assert sorted(ids(found)) == ["task-1", "task-3"]
+    assert await tasks.several([]) == []
 
 
 async def test_tasks_that_ended_long_ago_are_forgotten_but_not_their_money(

@@ -201,6 +201,18 @@ async def test_a_task_that_fell_out_of_the_queue_is_put_back_with_its_newer_stat
     assert lease.task == polled(a_task())
 
 
+async def test_the_sweeper_hears_which_tasks_are_missing(live, now):
+    tasks = [a_task(no) for no in range(450)]
+    await index(live, *tasks[:447])
+    leases = {lease.task.id: lease for lease in await live.claim(2, LEASE_MS)}
+    fell_out, ended_one = (lease.task for lease in leases.values())
+    await live.save(leases[fell_out.id], polled(fell_out), None)
+    await live.save(leases[ended_one.id], ended(ended_one), None)
+    missing = await live.missing([task.id for task in tasks])
+    assert sorted(missing) == sorted([fell_out.id, *(task.id for task in tasks[447:])])
+    assert await live.missing([]) == []
+
+
 async def test_a_document_with_fields_of_a_later_version_is_read(live, server):
     await index(live, a_task())
     import msgspec
