@@ -8,6 +8,7 @@ from __future__ import annotations
 import typer
 
 from gateway.cli import (
+    batches,
     callbacks,
     exposure,
     invoices,
@@ -52,6 +53,7 @@ for name, group in {
     "catalog": tools.catalog,
     "ledger": tools.ledger,
     "task": tools.task,
+    "batch": batches.batch,
     "callback": callbacks.callback,
     "price": prices.price,
     "operator": operators.operator,

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gateway.cli.output import AsJson, fail, run, show
+from gateway.cli.whole import whole_file
 
 if TYPE_CHECKING:
     from gateway.app.team_data import ExportTeam
@@ -50,27 +48,13 @@ async def _export(name: str, output: Path | None, *, quiet: bool) -> dict[str, A
             return None
         length = await opened.team_rows.count(found.id)
         path = _path(output, found.id)
-        with _whole(path) as file:
+        with whole_file(path) as file:
             lines = await _write(exporting, found.id, file, length, quiet=quiet)
         return {"team": found.name, "file": str(path), "lines": lines}
 
 
 def _path(output: Path, team_id: str) -> Path:
     return output / f"{team_id}.ndjson" if output.is_dir() else output
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[IO[str]]:
-    """Give a file that only its owner may read, and that is there once it is whole."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with os.fdopen(
-            os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
-        ) as file:
-            yield file
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 async def _write(
