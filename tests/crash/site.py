@@ -186,7 +186,10 @@ class Site:
         return self.tasks[name]
 
     async def batch(self, lines: int, concurrency: int = 10, **fields: Any) -> str:
-        """Send a batch as a careful client does; gives its id. Its lines call back too."""
+        """Send a batch as a careful client does; gives its id.
+
+        Its lines call back too, unless ``callback_url`` is None.
+        """
         name = uuid4().hex
         headers = {"authorization": f"Bearer {self.key}", "idempotency-key": name}
         body = {"model": MODEL, "callback_url": self.callback_url, **fields}

@@ -65,7 +65,9 @@ async def test_a_file_is_run_to_its_end_and_its_results_written(
     found = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
     assert [one["line"] for one in found] == [1, 2, 3, 4, 5]
     assert (tmp_path / "r.jsonl").stat().st_mode & 0o777 == 0o600
-    assert len([name for name in os.listdir(tmp_path) if name.endswith(".results.jsonl")]) == 1
+    default = tmp_path / plain.stdout.split()[-1]
+    assert default.name.startswith("batch-")
+    assert default.read_text().count("\n") == 5
     listed = said(await command(team, "list", "--json"))
     assert [one["name"] for one in listed] == ["again", "kites.jsonl"]
     table = (await command(team, "list")).stdout
