@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from gateway.domain.oidc import Granted, read_roles
+
 PREFIX = "GATEWAY_"
 
 
@@ -55,6 +57,12 @@ def _web_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _issuer(value: str) -> str:
+    # Not a character less: tokens must name the issuer exactly so, a trailing slash included.
+    _web_url(value)
+    return value
+
+
 def _asset_store(value: str) -> str:
     if value == "off" or re.fullmatch(r"file:.+|s3://[^/]+(/.*)?", value):
         return value
@@ -82,6 +90,13 @@ def _secret_keys(value: object) -> object:
 
 SecretList = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_secret_keys)]
 HostPorts = Annotated[frozenset[str], NoDecode, BeforeValidator(_host_ports)]
+
+
+def _roles(value: object) -> object:
+    return read_roles(value) if isinstance(value, str) else value
+
+
+Roles = Annotated[tuple[Granted, ...], NoDecode, BeforeValidator(_roles)]
 
 
 def _existing_file(value: Path) -> Path:
@@ -113,6 +128,20 @@ class Settings(BaseSettings):
     """An operator's login ends when it was not used for so long."""
     session_max_days: int = Field(default=7, ge=1, le=90)
     """An operator's login ends after this at the latest."""
+    oidc_issuer: Annotated[str, AfterValidator(_issuer)] | None = None
+    """Where operators log in with OpenID Connect, exactly as its tokens name it; None: nowhere."""
+    oidc_client_id: str | None = None
+    oidc_client_secret: SecretStr | None = None
+    """None: a public client, which PKCE alone protects."""
+    oidc_role_claim: str = "groups"
+    """The claim whose texts `oidc_roles` maps; a dot leads into a claim."""
+    oidc_roles: Roles = ()
+    """`group=role` or `group=member:team`; the first that fits counts."""
+    oidc_scopes: str = "openid profile email"
+    oidc_ca_file: Annotated[Path, AfterValidator(_existing_file)] | None = None
+    """Extra certificate authorities for the issuer, PEM."""
+    oidc_allow_http: bool = False
+    """Whether an issuer on this machine may be called without TLS."""
     secret_key: Annotated[SecretStr, AfterValidator(_pepper)] | None = None
     """What seals secrets at rest; None: a generated one, kept in the database."""
     old_secret_keys: SecretList = ()

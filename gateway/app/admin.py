@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from gateway.app.invoices import CheckInvoice
 from gateway.app.login import LogIn
+from gateway.app.oidc import OidcLogin
 from gateway.app.ports.admin import (
     AuditLog,
     CallbackAdmin,
@@ -44,6 +45,7 @@ class Admin:
     operators: OperatorAdmin
     logins: Logins
     log_in: LogIn
+    oidc: OidcLogin | None
     reset_health: Callable[[str], Awaitable[None]]
     reload: Callable[[Ask], Awaitable[None]]
     export: ExportTeam

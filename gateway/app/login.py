@@ -52,7 +52,7 @@ class LogIn:
 
     async def by_password(self, name: str, password: str, whence: Whence) -> tuple[Session, str]:
         """Give a new session and its token. Raises LoginRefused, RateLimited, Unavailable."""
-        taken = [await self._take(f"address:{whence.sender}", OF_ADDRESS)]
+        taken = [await self.take_of_address(whence)]
         try:
             taken.append(await self._take_of_name(name, whence.sender))
         except RateLimited:
@@ -60,24 +60,25 @@ class LogIn:
             raise
         found = await self.logins.verified(name, password)
         if found is None:
-            self._tell(name, PASSWORD_METHOD, whence)
+            self.tell(name, PASSWORD_METHOD, whence, is_name=True)
             raise LoginRefused
-        return await self._open(found, PASSWORD_METHOD, whence, taken)
+        return await self.open(found, PASSWORD_METHOD, whence, taken)
 
     async def by_admin_key(self, key: str, whence: Whence) -> tuple[Session, str]:
         """Give a new session of the admin key. Raises LoginRefused, RateLimited, Unavailable.
 
         Failures count by address alone: nobody can lock its owner out.
         """
-        taken = [await self._take(f"address:{whence.sender}", OF_ADDRESS)]
+        taken = [await self.take_of_address(whence)]
         if not self.is_admin_key(key):
-            self._tell(None, ADMIN_KEY_METHOD, whence)
+            self.tell(ADMIN_KEY.id, ADMIN_KEY_METHOD, whence)
             raise LoginRefused("This is not the admin key.")
-        return await self._open(Verified(ADMIN_KEY), ADMIN_KEY_METHOD, whence, taken)
+        return await self.open(Verified(ADMIN_KEY), ADMIN_KEY_METHOD, whence, taken)
 
-    async def _open(
+    async def open(
         self, who: Verified, method: str, whence: Whence, taken: list[tuple[str, Taken]]
     ) -> tuple[Session, str]:
+        """Give a new session and its token, and give back what counted as a failure."""
         opened = await self.logins.open(
             who, method, whence.sender, replaces=whence.replaces, request_id=whence.request_id
         )
@@ -109,16 +110,23 @@ class LogIn:
         for subject, one in taken:
             await self.limits.give_back(subject, one)
 
-    def _tell(self, name: str | None, method: str, whence: Whence) -> None:
-        """Have a failure audited aside: how long that takes would tell which names there are."""
-        task = asyncio.create_task(self._told(name, method, whence))
+    async def take_of_address(self, whence: Whence) -> tuple[str, Taken]:
+        """Count a login from an address as failed, until it is given back. Raises RateLimited."""
+        return await self._take(f"address:{whence.sender}", OF_ADDRESS)
+
+    def tell(self, subject: str, method: str, whence: Whence, *, is_name: bool = False) -> None:
+        """Have a failure audited aside: how long that takes would tell which names there are.
+
+        ``subject`` is the operator's id, or the name that somebody tried.
+        """
+        task = asyncio.create_task(self._told(subject, method, whence, is_name=is_name))
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
 
-    async def _told(self, name: str | None, method: str, whence: Whence) -> None:
+    async def _told(self, subject: str, method: str, whence: Whence, *, is_name: bool) -> None:
         try:
-            known = ADMIN_KEY.id if name is None else await self.logins.operator_named(name)
-            subject = known or STRANGERS
+            if is_name:
+                subject = await self.logins.operator_named(subject) or STRANGERS
             if (await self.limits.take(f"login:{subject}", (TOLD,))).refusals:
                 return
             await self.logins.refused(subject, method, whence.sender, whence.request_id)

@@ -1,4 +1,4 @@
-"""The HTTP clients: one per upstream, one for callbacks, one for pictures that callers name.
+"""The HTTP clients: one per upstream, for callbacks, pictures that callers name, the issuer.
 
 All of them: no proxy or other setting from the environment, no redirects, no cookies, no
 compression asked for, no retry of a POST.
@@ -34,6 +34,8 @@ KEEPALIVE_S = 4.0
 CONNECTIONS_MAX = 512
 FETCH_CONNECTIONS_MAX = 64
 FETCH_READ_S = 20.0
+ISSUER_S = 10.0
+ISSUER_CONNECTIONS_MAX = 16
 
 
 class GuardedClient(httpx.AsyncClient):
@@ -96,6 +98,20 @@ def callback_client(
         _tls(str(ca_file) if ca_file else None),
         timeout=httpx.Timeout(TIMEOUT_S, connect=CONNECT_S, pool=POOL_S),
         connections_max=CONNECTIONS_MAX,
+    )
+
+
+def issuer_client(
+    issuer: str, ca_file: Path | str | None = None, lookup: Lookup | None = None
+) -> httpx.AsyncClient:
+    """Make the client of an OpenID Connect issuer, whose own host may be inside the network."""
+    lookup = lookup or Lookup()
+    return _client(
+        lookup,
+        OwnHost(httpx.URL(issuer).raw_host.decode("ascii"), lookup),
+        _tls(str(ca_file) if ca_file else None),
+        timeout=httpx.Timeout(ISSUER_S, connect=CONNECT_S, pool=POOL_S),
+        connections_max=ISSUER_CONNECTIONS_MAX,
     )
 
 

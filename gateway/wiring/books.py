@@ -25,6 +25,7 @@ from gateway.stores.postgres.price_overrides import PostgresPrices
 from gateway.stores.postgres.repeats import PostgresRepeats
 from gateway.stores.postgres.revision import require_current
 from gateway.stores.postgres.rotation import SecretRotation
+from gateway.stores.postgres.subjects import PostgresSubjects
 from gateway.stores.postgres.tasks import PostgresTasks
 from gateway.stores.postgres.team_erasure import PostgresErasure
 from gateway.stores.postgres.team_export import TeamExport
@@ -60,6 +61,7 @@ class Books:
     team_rows: TeamExport
     erasure: PostgresErasure
     logins: PostgresLogins
+    subjects: PostgresSubjects
     batches: PostgresBatches
     batch_feed: PostgresBatchFeed
 
@@ -97,6 +99,7 @@ async def open_books(settings: Settings, database_url: str) -> AsyncGenerator[Bo
             TeamExport(database, vault),
             PostgresErasure(database, clock, vault),
             _logins(settings, database, clock, vault, passwords),
+            PostgresSubjects(database, clock, vault),
             PostgresBatches(database, vault),
             PostgresBatchFeed(database, vault),
         )

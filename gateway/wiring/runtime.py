@@ -21,6 +21,7 @@ from gateway.app.outlook import Outlook
 from gateway.app.pictures import Pictures
 from gateway.app.poll_batches import PollBatches
 from gateway.app.ports import AssetStore
+from gateway.app.ports.oidc import Issuer
 from gateway.app.query import Query
 from gateway.app.readings import Readings
 from gateway.app.reconcile import Reconcile
@@ -69,6 +70,7 @@ from gateway.wiring.batching import feeder_of, intake_of
 from gateway.wiring.books import Books, SystemClock, open_books
 from gateway.wiring.configuration import Configuration, load_catalog
 from gateway.wiring.erasure import asset_store
+from gateway.wiring.oidc import open_issuer
 from gateway.wiring.reloads import Reloads
 from gateway.worker import Worker
 
@@ -118,7 +120,7 @@ async def open_gateway(
 ) -> AsyncGenerator[Gateway]:
     """Open everything a process needs, and close it in order afterwards.
 
-    Raises ConfigError, StoreUnavailable, WrongSecretKey. Valkey may be away.
+    Raises ConfigError, SettingsError, StoreUnavailable, WrongSecretKey. Valkey may be away.
     """
     async with AsyncExitStack() as stack:
         clock = SystemClock()
@@ -149,6 +151,7 @@ async def open_gateway(
             fetcher=_fetcher(settings, configuration, stack),
             assets=asset_store(settings, books.database, clock),
             reloads=Reloads(configuration, books.changes, valkey),
+            issuer=open_issuer(settings, stack),
             clock=clock,
         )
         watching = asyncio.create_task(parts.reloads.watch())
@@ -174,6 +177,7 @@ class _Parts:
     fetcher: GuardedFetcher
     assets: AssetStore
     reloads: Reloads
+    issuer: Issuer | None
     clock: SystemClock
 
     def catalog(self) -> Catalog:
@@ -327,6 +331,7 @@ def _core(parts: _Parts, query: Query, advance: Advance) -> Core:
             parts.reloads.reload,
             EraseTeam(parts.books.erasure, parts.assets, parts.live.forget),
             limits,
+            parts.issuer,
         ),
         usage=parts.usage,
         assets=parts.assets,

@@ -232,4 +232,46 @@ BREAKS = (
         "tests/egress/test_guard.py"
         "::test_the_resolver_itself_refuses_such_a_name_before_any_socket",
     ),
+    Break(
+        "a write by a login carries the token that only our own page can read",
+        "gateway/http/admin/serve.py",
+        "if not hmac.compare_digest(sent.encode(), session.csrf.encode()):",
+        "if False:",
+        "tests/admin/test_sessions.py::test_a_write_by_a_login_must_come_from_our_own_page",
+    ),
+    Break(
+        "no more failed logins than allowed are looked at, however many come at once",
+        "gateway/app/login.py",
+        """
+        taken = await self.limits.take(subject, (limit,))
+        if taken.refusals:""",
+        """
+        taken = await self.limits.take(subject, (limit,))
+        if False:""",
+        "tests/admin/test_throttled_logins.py"
+        "::test_a_names_failures_are_counted_exactly_wherever_they_come_from",
+    ),
+    Break(
+        "a member sees no other team: what is asked about must be its own",
+        "gateway/http/admin/confine.py",
+        "if team_id != actor.team_id:",
+        "if False:",
+        "tests/admin/test_members.py::test_no_route_shows_a_members_token_anything_of_another_team",
+    ),
+    Break(
+        "an issuer's token answers this login and no other: the nonce",
+        "gateway/domain/oidc.py",
+        'if claims.get("nonce") != nonce:',
+        "if False:",
+        "tests/admin/test_oidc_refusals.py"
+        "::test_a_token_that_does_not_answer_our_question_lets_nobody_in",
+    ),
+    Break(
+        "an issuer's answer is taken once",
+        "gateway/app/oidc.py",
+        "if not await self.subjects.use_once(answer.state):",
+        "if False:",
+        "tests/admin/test_oidc_refusals.py"
+        "::test_an_answer_is_taken_once_and_by_the_browser_that_asked",
+    ),
 )

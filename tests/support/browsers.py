@@ -33,7 +33,7 @@ class Browser:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         sent = {"x-forwarded-for": self.address, "x-csrf-token": self.csrf, **named}
         encoded = [(name.encode(), value.encode()) for name, value in sent.items()]
-        path = path if path.startswith("/admin") else f"/admin/v1{path}"
+        path = path if path.startswith(("/admin", "http")) else f"/admin/v1{path}"
         answer = await self.client.request(method, path, json=body, headers=encoded)
         self.seen.append(answer)
         return answer

@@ -50,9 +50,16 @@ def require_own(request: Request, public_url: str | None) -> None:
         raise ForeignRequest("Another site sent this request.")
 
 
-def set_cookie(request: Request, public_url: str | None, token: str, seconds: int) -> str:
-    """Give the Set-Cookie header of a login; 0 seconds take it away."""
-    secure = is_https(request, public_url)
-    name, end = (SECURE_COOKIE, "; Secure") if secure else (COOKIE, "")
+def cookie_name(request: Request, public_url: str | None, name: str = COOKIE) -> str:
+    """Give what a cookie is called where this request came."""
+    return f"__Host-{name}" if is_https(request, public_url) else name
+
+
+def set_cookie(
+    request: Request, public_url: str | None, value: str, seconds: int, name: str = COOKIE
+) -> str:
+    """Give the Set-Cookie header of a login, or of another cookie; 0 seconds take it away."""
+    end = "; Secure" if is_https(request, public_url) else ""
+    name = cookie_name(request, public_url, name)
     # Lax and not Strict: after a login elsewhere (OIDC) the browser comes back from another site.
-    return f"{name}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{end}"
+    return f"{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{end}"

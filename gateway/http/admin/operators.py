@@ -146,6 +146,7 @@ ROUTES = (
         body={"password": {"type": "string", "minLength": PASSWORD_MIN}},
         required=("password",),
         status=204,
+        errors=(400, 401, 403, 404, 409, 503),
     ),
     AdminRoute(
         "DELETE",

@@ -85,7 +85,8 @@ class AdminRoute:
     names to JSON Schemas, ``required`` names those that must be sent. ``file`` is the media type
     of a body that is a file and not JSON fields.
     names to JSON Schemas, ``required`` names those that must be sent. ``permission`` None: the
-    route asks nobody who calls, for it is how one logs in. ``team`` says how a member is
+    route asks nobody who calls, for it is how one logs in. ``any_query``: parameters
+    that are not named are ignored, for another server adds them. ``team`` says how a member is
     confined; a route without it is not for members.
     """
 
@@ -100,6 +101,7 @@ class AdminRoute:
     required: tuple[str, ...] = ()
     file: str | None = None
     query: tuple[str, ...] = ()
+    any_query: bool = False
     status: int = 200
     content_type: str = "application/json"
     team: Confined | None = None

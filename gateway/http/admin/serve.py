@@ -107,7 +107,7 @@ async def _call(
     cap = BODY_MAX_WITH_IMAGES if route.file else BODY_MAX
     body = await read_body(request.scope, request.receive, declared, cap)
     sent = _object(body) if route.body is not None else {}
-    query = Fields(parameters, route.query)
+    query = Fields(parameters, tuple(parameters) if route.any_query else route.query)
     query.finish()
     ask = Ask(
         actor=actor,

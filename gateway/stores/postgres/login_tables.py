@@ -1,4 +1,4 @@
-"""The tables of logging in: passwords and sessions. ``metadata`` is that of all tables."""
+"""The tables of logging in: passwords, sessions, issuers. ``metadata`` is that of all tables."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ from sqlalchemy import (
 from gateway.stores.postgres.counting_tables import metadata
 from gateway.stores.postgres.tables import Word
 
-__all__ = ("metadata", "operator_passwords", "operator_sessions")
+__all__ = (
+    "metadata",
+    "oidc_states",
+    "operator_passwords",
+    "operator_sessions",
+    "operator_subjects",
+)
 
 operator_passwords = Table(
     "operator_passwords",
@@ -46,4 +52,21 @@ operator_sessions = Table(
     ),
     Index("operator_sessions_of_operator", "operator_id", "created_ms"),
     Index("operator_sessions_by_age", "created_ms"),
+)
+
+operator_subjects = Table(
+    "operator_subjects",
+    metadata,
+    Column("issuer", Word, primary_key=True),
+    Column("subject", Word, primary_key=True),
+    Column("operator_id", Word, ForeignKey("operators.id", ondelete="CASCADE"), nullable=False),
+    UniqueConstraint("operator_id", name="operator_subjects_operator_id_key"),
+)
+
+oidc_states = Table(
+    "oidc_states",
+    metadata,
+    Column("hash", LargeBinary, primary_key=True),
+    Column("at_ms", BigInteger, nullable=False),
+    Index("oidc_states_by_age", "at_ms"),
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 from gateway.app.ports import Clock
 from gateway.domain.administration import ADMIN_KEY, COMMAND_LINE, NOBODY, Actor, Ask
-from gateway.domain.errors import NotFound
+from gateway.domain.errors import InUse, NotFound
 from gateway.domain.login import (
     ADMIN_KEY_METHOD,
     KNOWN_MS,
@@ -54,6 +54,9 @@ INSERT INTO operator_passwords AS p (operator_id, hash, set_ms) VALUES ($1, $2, 
 ON CONFLICT (operator_id) DO UPDATE
 SET hash = excluded.hash, set_ms = excluded.set_ms, version = p.version + 1
 """
+
+# Gives a row for an operator whom an issuer answers for.
+ELSEWHERE = "SELECT FROM operator_subjects WHERE operator_id = $1"
 
 # Keeps the same password hashed harder.
 REHASH = "UPDATE operator_passwords SET hash = $3 WHERE operator_id = $1 AND version = $2"
@@ -146,7 +149,10 @@ class PostgresLogins:
         return rows[0]["id"] if rows else None
 
     async def set_password(self, operator_id: str, password: str, ask: Ask = COMMAND_LINE) -> None:
-        """Set an operator's password and end all its sessions. Raises NotFound, InvalidRequest."""
+        """Set an operator's password and end all its sessions.
+
+        Raises NotFound, InvalidRequest, InUse for one who logs in at an issuer.
+        """
         check_password(password, "")
         hashed = await self._passwords.hash(password)
         async with self._changes.begin(ask) as change:
@@ -154,6 +160,8 @@ class PostgresLogins:
             if row is None:
                 raise _unknown(operator_id)
             check_password(password, row["name"])
+            if await change.connection.fetch(ELSEWHERE, operator_id):
+                raise InUse("This operator logs in at the issuer and has no password here.")
             await change.connection.execute(SET, operator_id, hashed, change.at_ms)
             ended = await change.connection.fetch(END_OF, operator_id, change.at_ms)
             after = {"sessions_ended": len(ended)}

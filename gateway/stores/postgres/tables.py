@@ -121,7 +121,7 @@ operators = Table(
     Column("name", Text, nullable=False),
     Column("role", Word, nullable=False),
     Column("team_id", Word, ForeignKey("teams.id", ondelete="CASCADE")),
-    Column("hash", LargeBinary, nullable=False),
+    Column("hash", LargeBinary),
     Column("last4", Text, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
     Column("revoked_ms", BigInteger),

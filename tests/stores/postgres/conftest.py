@@ -30,7 +30,8 @@ DELETE FROM key_counts; DELETE FROM api_keys; DELETE FROM team_counts; DELETE FR
 DELETE FROM meta; DELETE FROM assets;
 DELETE FROM gone_receivers; DELETE FROM idempotency_keys; DELETE FROM sdk_calls;
 DELETE FROM price_overrides;
-DELETE FROM operator_sessions; DELETE FROM operator_passwords; DELETE FROM operators;
+DELETE FROM operator_sessions; DELETE FROM operator_passwords;
+DELETE FROM operator_subjects; DELETE FROM oidc_states; DELETE FROM operators;
 DELETE FROM audit; DELETE FROM admin_repeats;
 """
 
