@@ -3,7 +3,7 @@
 # .venv-old-sdks what only the tests with older client SDKs need.
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint format soak prove bench bench-paths bench-peers migrate requirements browser wrk clean
+.PHONY: help install run test lint format soak prove bench bench-paths bench-in-flight bench-peers migrate requirements browser wrk clean
 
 # Options for the command behind a target: make run ARGS="--config gateway.toml"
 ARGS ?=
@@ -89,10 +89,14 @@ prove: install ## Break each promise by hand, on a copy, and see a named test fa
 bench: install wrk ## Measure the gateway against the floors of its stack on this machine (minutes)
 	@exec $(BIN)/python -m benchmarks.accept $(ARGS)
 
-bench-paths: install wrk ## Measure one caller, 2,000 waiting callers and the worker (minutes)
+bench-paths: install wrk ## Measure one caller, 2,000 waiting callers, the worker, two of each (minutes)
 	@$(BIN)/python -m benchmarks.alone
 	@$(BIN)/python -m benchmarks.crowd
 	@$(BIN)/python -m benchmarks.work
+	@$(BIN)/python -m benchmarks.pairs
+
+bench-in-flight: install ## Measure what a task costs with 300 to 30,000 in flight, and draw it (10 minutes)
+	@exec $(BIN)/python -m benchmarks.in_flight --plot docs/plots/in-flight.svg $(ARGS)
 
 bench-peers: install wrk ## Measure beside LiteLLM and Portkey, which are installed into .bench (minutes)
 	@$(UV_SETTINGS); exec $(BIN)/python -m benchmarks.peers $(ARGS)

@@ -30,7 +30,7 @@ allow_private = true
 offers = [{{ model = "{model}", cost_usd = "0.029" }}]
 max_in_flight = 0
 submit_per_second = 0
-query_per_second = 0
+query_per_second = {queries}
 
 [upstreams.blocking]
 adapter = "openai"
@@ -43,6 +43,7 @@ submit_per_second = 0
 
 [models."{model}"]
 price_credits = "1.5"
+deadline_seconds = 900
 
 [models."{sync_model}"]
 price_credits = "1.5"
@@ -73,10 +74,11 @@ class Ours:
 
 
 @contextmanager
-def vendor(folder: Path, *, delay_ms: int = 0, polls: int = 8) -> Iterator[str]:
+def vendor(folder: Path, *, delay_ms: int = 0, polls: int = 8, run_ms: int = 0) -> Iterator[str]:
     """Run a stub vendor; gives its address without a path."""
     port = free_port()
-    options = ("--port", str(port), "--delay-ms", str(delay_ms), "--polls", str(polls))
+    options = ["--port", str(port), "--delay-ms", str(delay_ms), "--polls", str(polls)]
+    options += ["--run-ms", str(run_ms)]
     process = subjects.start("benchmarks.vendor", *options, log=folder / "vendor.log")
     try:
         url = f"http://127.0.0.1:{port}"
@@ -88,14 +90,24 @@ def vendor(folder: Path, *, delay_ms: int = 0, polls: int = 8) -> Iterator[str]:
 
 @contextmanager
 def ours(
-    *, delay_ms: int = 0, polls: int = 8, more: Mapping[str, str] | None = None
+    *,
+    delay_ms: int = 0,
+    polls: int = 8,
+    run_ms: int = 0,
+    queries: int = 0,
+    more: Mapping[str, str] | None = None,
 ) -> Iterator[Ours]:
-    """Run engines, a stub vendor and a migrated gateway without processes, in a directory."""
+    """Run engines, a stub vendor and a migrated gateway without processes, in a directory.
+
+    The vendor allows so many ``queries`` a second; 0 is any number.
+    """
     with tempfile.TemporaryDirectory(prefix="gateway-bench-") as name:
         folder = Path(name)
-        with vendor(folder, delay_ms=delay_ms, polls=polls) as url:
+        with vendor(folder, delay_ms=delay_ms, polls=polls, run_ms=run_ms) as url:
             port = url.rpartition(":")[2]
-            text = CONFIGURATION.format(port=port, model=MODEL, sync_model=SYNC_MODEL)
+            text = CONFIGURATION.format(
+                port=port, model=MODEL, sync_model=SYNC_MODEL, queries=queries
+            )
             with sandbox(folder, text, more) as box:
                 yield Ours(box, url)
 

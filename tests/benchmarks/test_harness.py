@@ -84,6 +84,8 @@ def test_peers_are_measured_beside_the_floors_and_one_that_cannot_run_is_named(
         ("alone", "--seconds 1 --rounds 1", "added to a 50 ms vendor, p50"),
         ("crowd", "--callers 8 --seconds 2 --vendor-ms 100", "calls that failed | ≤ 0 | 0.00"),
         ("work", "--tasks 10 --polls 3", "CPU per task, callback included"),
+        ("in_flight", "--sizes 5,10 --rate 5 --seconds 2", "poll lag p99"),
+        ("pairs", "--seconds 1 --rounds 1 --connections 4", "sync, two of each, times one of each"),
     ],
 )
 def test_a_path_is_measured_against_its_targets(module: str, options: str, judged: str) -> None:

@@ -1,0 +1,123 @@
+"""Two API and two worker processes against one of each, on the same engines.
+
+    python -m benchmarks.pairs [--seconds 5] [--rounds 3] [--connections 64]
+
+Accepts, and synchronous calls at a vendor that answers at once, which both kinds of process do. The
+load is halved between the two APIs. Interleaved; the second pair is started for its rounds and
+drained after them. Processes that have no core to run on gain nothing: the table says how many
+cores there were, and everything else runs on them too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+
+from benchmarks import subjects
+from benchmarks.ours import Ours, ours
+from benchmarks.subjects import Call, Missing, Result, Round, Subject, one_round, table
+from benchmarks.targets import Target, target_table
+from gateway.cli.network import LOOPBACK, free_port, wait_ready
+from gateway.settings import PREFIX
+
+READY_S = 60.0
+BOUND = 1.6
+
+
+def measure(*, seconds: float, rounds: int, connections: int) -> Mapping[str, Sequence[Result]]:
+    """Measure both kinds of call with one and with two of each process."""
+    with ours() as gateway:
+        pids = [gateway.box.start_api().pid, gateway.box.start("worker").pid]
+        calls = {"accept": gateway.accept(), "sync": gateway.blocking()}
+        found = {what: [Result(f"{what}, 1 + 1"), Result(f"{what}, 2 + 2")] for what in calls}
+        for what, call in calls.items():
+            _load([call], pids, seconds, connections)
+            for _ in range(rounds):
+                one, two = found[what]
+                one.rounds.append(_load([call], pids, seconds, connections))
+                with _second_pair(gateway) as (url, more):
+                    other = replace(call, url=call.url.replace(gateway.box.url, url))
+                    _load([other], more, 1, connections)
+                    two.rounds.append(_load([call, other], [*pids, *more], seconds, connections))
+        return found
+
+
+@contextmanager
+def _second_pair(gateway: Ours) -> Iterator[tuple[str, list[int]]]:
+    """Run another API and another worker; gives the API's address and their process ids."""
+    port = free_port()
+    url = f"http://{LOOPBACK}:{port}"
+    api = gateway.box.start("api", environment={f"{PREFIX}PORT": str(port)})
+    worker = gateway.box.start("worker")
+    try:
+        if not wait_ready(url, READY_S, lambda: api.poll() is not None):
+            raise RuntimeError("the second API was not ready in time")
+        yield url, [api.pid, worker.pid]
+    finally:
+        gateway.box.stop(worker)
+        gateway.box.stop(api)
+
+
+def _load(calls: Sequence[Call], pids: Sequence[int], seconds: float, connections: int) -> Round:
+    """Load one or two APIs at once; processor time is of all processes, for all calls."""
+    shares: list[Sequence[int]] = [pids, *([] for _ in calls[1:])]
+    with ThreadPoolExecutor(len(calls)) as pool:
+        parts = [
+            pool.submit(
+                one_round,
+                Subject("part", call, share),
+                connections=connections // len(calls),
+                seconds=seconds,
+            )
+            for call, share in zip(calls, shares, strict=True)
+        ]
+        rounds = [part.result() for part in parts]
+    per_second = sum(one.per_second for one in rounds)
+    return Round(
+        per_second=per_second,
+        p50_ms=statistics.fmean(one.p50_ms for one in rounds),
+        p99_ms=max(one.p99_ms for one in rounds),
+        cpu_ms=rounds[0].cpu_ms * rounds[0].per_second / per_second,
+        pss_mib=rounds[0].pss_mib,
+        errors=sum(one.errors for one in rounds),
+    )
+
+
+def targets(found: Mapping[str, Sequence[Result]]) -> list[Target]:
+    """Judge how much the second pair adds."""
+    return [
+        Target(
+            f"{what}, two of each, times one of each",
+            two.median("per_second") / one.median("per_second"),
+            BOUND,
+            at_least=True,
+        )
+        for what, (one, two) in found.items()
+    ]
+
+
+def main() -> None:
+    """Read the arguments, measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--connections", type=int, default=64)
+    options = parser.parse_args()
+    try:
+        subjects.need_wrk()
+    except Missing as missing:
+        sys.exit(str(missing))
+    found = measure(seconds=options.seconds, rounds=options.rounds, connections=options.connections)
+    title = f"{options.connections} connections, {os.cpu_count()} cores"
+    print(table(title, [one for pair in found.values() for one in pair]))
+    print(target_table(targets(found)))
+
+
+if __name__ == "__main__":
+    main()
