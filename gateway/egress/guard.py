@@ -13,6 +13,7 @@ from typing import Protocol
 
 import httpx
 from aiohappyeyeballs import AddrInfoType
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 from gateway.domain.address import AllowedHosts, refusal
 from gateway.egress.resolve import Lookup
@@ -28,7 +29,7 @@ class AddressRefused(httpx.ConnectError):
 
 
 class AddressNotPublic(OSError):
-    """What the guard raises below the client, where only OSError travels unchanged."""
+    """What the guard raises inside aiohttp, which lets only OSError travel unchanged."""
 
     def __init__(self) -> None:
         super().__init__(_NOT_PUBLIC)
@@ -42,19 +43,34 @@ def open_public_socket(address: AddrInfoType) -> socket.socket:
     return socket.socket(family, kind, protocol)
 
 
-class Resolver:
-    """Resolves names; ``guarded``, one address that is not public refuses them all."""
+class Resolver(AbstractResolver):
+    """Resolves names for aiohttp; ``guarded``, one address that is not public refuses them all."""
 
     def __init__(self, lookup: Lookup, *, guarded: bool) -> None:
         self._lookup = lookup
         self._guarded = guarded
 
-    async def resolve(self, host: str, port: int) -> tuple[str, ...]:
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
         """Give the addresses of a name. Raises OSError, AddressNotPublic among them."""
-        addresses = await self._lookup.addresses(host, port)
+        addresses = await self._lookup.addresses(host, port, family)
         if self._guarded and any(refusal(address) for address in addresses):
             raise AddressNotPublic
-        return addresses
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                proto=0,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for address in addresses
+        ]
+
+    async def close(self) -> None:
+        """Do nothing: the transport owns the look-up threads."""
 
 
 class Exemption(Protocol):

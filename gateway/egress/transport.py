@@ -1,68 +1,145 @@
-"""HTTP under the address guard, with exact errors and exact URLs: for httpx, and without it.
+"""HTTP over aiohttp, with the address guard, exact errors and exact URLs; for httpx, or alone.
 
-A client of our own over `gateway.egress.wire`: others were tried (decisions 6 and 16). One
-reports a server that closed the connection after reading the request as "never sent", which a
-paid submit must not believe; some quote links anew, which breaks signed ones.
+`httpx-aiohttp` is not used: it reports a server that closed the connection after reading the
+request as ``ConnectTimeout``, which says "nothing was sent" about a submit that may have been
+billed, and it re-quotes URLs, which breaks signed links. httpx's own records around a small
+exchange cost as much as the exchange (decision 18).
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import re
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import lru_cache
 
+import aiohttp
 import httpx
+from aiohttp.connector import Connection
+from yarl import URL
 
-from gateway.egress.guard import Exemption, OwnHost, Resolver, open_public_socket
-from gateway.egress.pool import Origin, Pool
+from gateway.egress.guard import (
+    AddressNotPublic,
+    AddressRefused,
+    Exemption,
+    OwnHost,
+    Resolver,
+    open_public_socket,
+)
 from gateway.egress.resolve import Lookup
-from gateway.egress.wire import Wire
 
 OWN_HOST = "gateway.own_host"
 """Request extension: the host of a private upstream, exempt for this request (its results)."""
 
-# Sent again, once, when an idle connection turns out to be closed: these change nothing by it.
-_REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+_CHUNK = 64 * 1024
+_AUTOMATIC_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
-_PORTS = {"http": 80, "https": 443}
-PORTS_END = 65_536
 _PLAIN_URL = re.compile(
-    r"(https?://[a-z0-9.:\[\]-]+)(/(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]++|%[0-9A-Fa-f]{2})*+)"
+    r"https?://[a-z0-9.:\[\]-]+/(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]++|%[0-9A-Fa-f]{2})*+"
 )
+_BREAKS_A_LINE = re.compile(r"[\r\n\0]")
+_TRIES_MAX = 3
+
+# The first class that matches names the httpx error and the opaque words. Only ConnectError,
+# ConnectTimeout and UnsupportedProtocol say that nothing was sent.
+_ERRORS: tuple[tuple[type[Exception], type[httpx.TransportError], str], ...] = (
+    (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout, "no connection in time"),
+    (aiohttp.ClientConnectorDNSError, httpx.ConnectError, "the host name does not resolve"),
+    (
+        aiohttp.ClientConnectorCertificateError,
+        httpx.ConnectError,
+        "the TLS certificate is not trusted",
+    ),
+    (aiohttp.ClientSSLError, httpx.ConnectError, "the TLS handshake failed"),
+    (aiohttp.ClientConnectorError, httpx.ConnectError, "the connection was not accepted"),
+    (aiohttp.InvalidURL, httpx.UnsupportedProtocol, "the URL is not usable"),
+    (aiohttp.NonHttpUrlClientError, httpx.UnsupportedProtocol, "the URL is not usable"),
+    (aiohttp.ServerTimeoutError, httpx.ReadTimeout, "no answer in time"),
+    (
+        aiohttp.ServerDisconnectedError,
+        httpx.RemoteProtocolError,
+        "the connection was closed without an answer",
+    ),
+    (aiohttp.ClientPayloadError, httpx.RemoteProtocolError, "the answer is incomplete"),
+    (aiohttp.ClientResponseError, httpx.RemoteProtocolError, "the answer is not HTTP"),
+    (aiohttp.ClientError, httpx.ReadError, "the connection broke"),
+    (OSError, httpx.ReadError, "the connection broke"),
+)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn aiohttp's errors into httpx's.
+
+    The original is dropped: it quotes URLs, request headers and resolved addresses.
+    """
+    try:
+        yield
+    except (aiohttp.ClientError, OSError) as error:
+        if isinstance(getattr(error, "os_error", None), AddressNotPublic):
+            raise AddressRefused(str(AddressNotPublic())) from None
+        translation, words = next(row[1:] for row in _ERRORS if isinstance(error, row[0]))
+        raise translation(words + _detail(error)) from None
+
+
+def _detail(error: Exception) -> str:
+    """Give the part of an error that is safe to show: the system's or TLS's own words."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return f": {getattr(error.certificate_error, 'verify_message', 'not valid')}"
+    if isinstance(error, (aiohttp.ClientConnectorDNSError, aiohttp.ClientSSLError)):
+        return ""
+    code = (error.errno or 0) if isinstance(error, OSError) else 0
+    return f": {os.strerror(code)}" if code in errno.errorcode else ""
+
+
+class _AnsweredUnasked(aiohttp.ClientConnectionError):
+    """The server had said something on this connection before anything was sent."""
+
+
+class _Request(aiohttp.ClientRequest):
+    """A request that goes out only on a connection on which nothing waits to be read.
+
+    Servers are known to answer an idle connection (with a 408, say). aiohttp would take that as
+    the answer to the next request, which may be a paid one.
+    """
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        """Send it. Raises _AnsweredUnasked, upon which aiohttp closes the connection."""
+        if conn.protocol is None or conn.protocol.should_close:
+            raise _AnsweredUnasked
+        return await super().send(conn)
 
 
 class _Exchange:
     """An answer whose head is there: ``status``, ``headers``, and the body as it arrives."""
 
-    __slots__ = ("_origin", "_pool", "_wire")
+    __slots__ = ("_response",)
 
-    def __init__(self, pool: Pool, origin: Origin, wire: Wire) -> None:
-        self._pool: Pool | None = pool
-        self._origin = origin
-        self._wire = wire
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
 
     @property
     def status(self) -> int:
         """The HTTP status."""
-        return self._wire.status
+        return self._response.status
 
     @property
     def raw_headers(self) -> Sequence[tuple[bytes, bytes]]:
         """The headers as they were sent."""
-        return self._wire.headers
+        return self._response.raw_headers
 
     async def read(self) -> bytes:
         """Give the next part of the body, empty at its end."""
-        return await self._wire.read()
+        with _translated():
+            return await self._response.content.readany()
 
     def close(self) -> None:
-        """Let the connection serve again, or cut it when the answer was not read to its end."""
-        if self._pool is not None:
-            self._pool.give_back(self._origin, self._wire)
-            self._pool = None
+        """Cut the connection when the answer was not read to its end; else it serves again."""
+        self._response.close()
 
 
 class _Body(httpx.AsyncByteStream):
@@ -80,9 +157,9 @@ class _Body(httpx.AsyncByteStream):
 
 
 class GuardedTransport(httpx.AsyncBaseTransport):
-    """Sends requests; only hosts the exemption covers skip the guard.
+    """Sends requests over aiohttp; only hosts the exemption covers skip the guard.
 
-    Guarded and exempt hosts have separate pools, so no connection is ever shared between them.
+    Guarded and exempt hosts have separate sessions, so no connection is ever shared between them.
     Raises only httpx.TransportError; AddressRefused when the guard said no.
     """
 
@@ -97,29 +174,24 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         self._exemption = exemption
         self._tls = tls
         self._limits = limits
-        self._pools: dict[bool, Pool] = {}
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request, never following a redirect; the body arrives as a stream."""
-        url = request.url
-        origin = _origin_of(url)
-        lines = [
-            b"%b: %b\r\n" % line
-            for line in request.headers.raw
-            if line[0].lower() not in {b"content-length", b"transfer-encoding"}
-        ]
         exchange = await self._begun(
-            origin,
             request.method,
-            _head(request.method, url.raw_path, lines),
+            _wire_url(request.url),
+            request.headers.multi_items(),
             await request.aread(),
             request.extensions.get("timeout", {}),
             request.extensions.get(OWN_HOST),
         )
-        extensions = {"http_version": b"HTTP/1.1"}
-        body = _Body(exchange)
-        headers = list(exchange.raw_headers)
-        return httpx.Response(exchange.status, headers=headers, stream=body, extensions=extensions)
+        return httpx.Response(
+            exchange.status,
+            headers=list(exchange.raw_headers),
+            stream=_Body(exchange),
+            extensions={"http_version": b"HTTP/1.1"},
+        )
 
     @asynccontextmanager
     async def opened(
@@ -134,11 +206,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
 
         ``times`` are httpx's timeouts by name. Raises httpx.TransportError, httpx.InvalidURL.
         """
-        base, target = _split(url)
-        origin, host_line = _base(base)
-        lines = [host_line, *(f"{name}: {value}\r\n".encode() for name, value in headers.items())]
-        head = _head(method, target, lines)
-        exchange = await self._begun(origin, method, head, body, times, None)
+        exchange = await self._begun(method, _parsed(url), headers.items(), body, times, None)
         try:
             yield exchange
         finally:
@@ -146,98 +214,122 @@ class GuardedTransport(httpx.AsyncBaseTransport):
 
     async def _begun(
         self,
-        origin: Origin,
         method: str,
-        head: bytes,
+        url: URL,
+        headers: Iterable[tuple[str, str]],
         body: bytes,
         times: Mapping[str, float | None],
         own_host: str | None,
     ) -> _Exchange:
-        pool = self._pool(guarded=not await self._is_exempt(origin, own_host))
-        connect_s = _sum(times.get("pool"), times.get("connect"))
-        if body or method in _WITH_BODY:
-            head = b"%bcontent-length: %d\r\n" % (head, len(body))
-        while True:
-            wire = await pool.take(origin, connect_s)
-            try:
-                await wire.ask(
-                    head + b"\r\n", body, write_s=times.get("write"), read_s=times.get("read")
-                )
-                return _Exchange(pool, origin, wire)
-            except httpx.TransportError:
-                again = wire.is_stale and wire.exchanges > 1 and method in _REPEATABLE
-                pool.give_back(origin, wire)
-                if not again:
-                    raise
-            except BaseException:
-                pool.give_back(origin, wire)
-                raise
+        lines = _headers(method, headers, len(body))
+        session = self._session(guarded=not await self._is_exempt(url, own_host))
+        bounds = (times.get("pool"), times.get("connect"), times.get("write"), times.get("read"))
+        try:
+            async with asyncio.timeout(_sum(*bounds)):
+                for _ in range(_TRIES_MAX):
+                    with _translated(), suppress(_AnsweredUnasked):
+                        return _Exchange(
+                            await session.request(
+                                method,
+                                url,
+                                headers=lines,
+                                skip_auto_headers=_AUTOMATIC_HEADERS,
+                                data=_chunks(body) if len(body) > _CHUNK else body or None,
+                                allow_redirects=False,
+                                timeout=_timeout(*bounds),
+                            )
+                        )
+        except TimeoutError:
+            raise httpx.WriteTimeout("the request was not taken in time") from None
+        raise httpx.ConnectError("the server answers before it is asked")
 
-    async def _is_exempt(self, origin: Origin, own_host: str | None) -> bool:
-        if await self._exemption.covers(origin.host, origin.port):
+    async def _is_exempt(self, url: URL, own_host: str | None) -> bool:
+        host, port = url.raw_host or "", url.port or 0
+        if await self._exemption.covers(host, port):
             return True
-        if own_host is None:
-            return False
-        return await OwnHost(own_host, self._lookup).covers(origin.host, origin.port)
+        return own_host is not None and await OwnHost(own_host, self._lookup).covers(host, port)
 
-    def _pool(self, *, guarded: bool) -> Pool:
-        if guarded not in self._pools:
-            resolver = Resolver(self._lookup, guarded=guarded)
-            make_socket = open_public_socket if guarded else None
-            self._pools[guarded] = Pool(resolver, make_socket, self._tls, self._limits)
-        return self._pools[guarded]
+    def _session(self, *, guarded: bool) -> aiohttp.ClientSession:
+        if guarded not in self._sessions:
+            connector = aiohttp.TCPConnector(
+                resolver=Resolver(self._lookup, guarded=guarded),
+                socket_factory=open_public_socket if guarded else None,
+                ssl=self._tls,
+                limit=self._limits.max_connections or 0,
+                keepalive_timeout=self._limits.keepalive_expiry,
+            )
+            self._sessions[guarded] = aiohttp.ClientSession(
+                connector=connector,
+                request_class=_Request,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                trust_env=False,
+                timeout=aiohttp.ClientTimeout(total=None),
+            )
+        return self._sessions[guarded]
 
     async def aclose(self) -> None:
         """Close all connections and end the look-up threads."""
-        for pool in self._pools.values():
-            pool.close()
+        for session in self._sessions.values():
+            await session.close()
         self._lookup.close()
-        # The loop closes sockets in its next turn.
-        await asyncio.sleep(0)
 
 
-def _head(method: str, target: bytes, lines: Sequence[bytes]) -> bytes:
-    """Give a request's first line and headers. Raises httpx.UnsupportedProtocol.
+@lru_cache(maxsize=256)
+def _parsed(text: str) -> URL:
+    """Give a URL as it goes on the wire, written as httpx writes it.
 
-    Nothing that was handed in may begin a line of its own.
-    """
-    head = b"%b %b HTTP/1.1\r\n%b" % (method.encode(), target, b"".join(lines))
-    ends = len(lines) + 1
-    if head.count(b"\r") != ends or head.count(b"\n") != ends or b"\0" in head:
-        raise httpx.UnsupportedProtocol("the request is not usable")
-    return head
-
-
-def _split(url: str) -> tuple[str, bytes]:
-    """Give a URL's scheme and authority, and its path with query as httpx writes them.
-
-    A plain one needs no httpx for it, which takes as long as the rest of a short exchange.
-    """
-    if (plain := _PLAIN_URL.fullmatch(url)) and "/." not in url:
-        return plain[1], plain[2].encode()
-    parsed = httpx.URL(url)
-    return f"{parsed.scheme}://{parsed.netloc.decode('ascii')}", parsed.raw_path
-
-
-def _origin_of(url: httpx.URL) -> Origin:
-    """Give where a URL leads. Raises httpx.UnsupportedProtocol."""
-    port = _PORTS.get(url.scheme) if url.port is None else url.port
-    if url.scheme not in _PORTS or not url.host or not 0 < (port or 0) < PORTS_END:
-        raise httpx.UnsupportedProtocol("the URL is not usable")
-    return Origin(url.scheme, url.raw_host.decode("ascii"), port or 0)
-
-
-@lru_cache(maxsize=1024)
-def _base(text: str) -> tuple[Origin, bytes]:
-    """Give the origin of a URL without path, and its Host header.
-
+    A plain one needs no httpx for it, which takes as long as a good part of a short exchange.
     Raises httpx.InvalidURL, httpx.UnsupportedProtocol.
     """
-    url = httpx.URL(text)
-    return _origin_of(url), b"host: %b\r\n" % url.netloc
+    if _PLAIN_URL.fullmatch(text) and "/." not in text:
+        return _encoded(text)
+    return _wire_url(httpx.URL(text))
+
+
+def _wire_url(url: httpx.URL) -> URL:
+    """Give a URL as it goes on the wire: unchanged, without user info (already a header)."""
+    text = b"".join((url.raw_scheme, b"://", url.netloc, url.raw_path)).decode("ascii")
+    return _encoded(text)
+
+
+def _encoded(text: str) -> URL:
+    try:
+        url = URL(text, encoded=True)
+        if url.scheme in {"http", "https"} and url.raw_host and url.port:
+            return url
+    except ValueError:
+        pass
+    raise httpx.UnsupportedProtocol("the URL is not usable") from None
+
+
+@lru_cache(maxsize=256)
+def _timeout(
+    pool: float | None, connect: float | None, _write: float | None, read: float | None
+) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(connect=_sum(pool, connect), sock_connect=connect, sock_read=read)
 
 
 def _sum(*seconds: float | None) -> float | None:
     """Add durations; one without a limit makes the sum unlimited."""
     known = [each for each in seconds if each is not None]
     return sum(known) if len(known) == len(seconds) else None
+
+
+def _headers(method: str, headers: Iterable[tuple[str, str]], length: int) -> list[tuple[str, str]]:
+    """Give the headers of a request whose body is ``length`` bytes long.
+
+    Raises httpx.UnsupportedProtocol: nothing that was handed in may begin a line of its own.
+    """
+    sent = [line for line in headers if line[0] not in {"content-length", "transfer-encoding"}]
+    if any(_BREAKS_A_LINE.search(text) for line in sent for text in line):
+        raise httpx.UnsupportedProtocol("the request is not usable")
+    if length or method in _WITH_BODY:
+        sent.append(("content-length", str(length)))
+    return sent
+
+
+async def _chunks(body: bytes) -> AsyncIterator[bytes]:
+    """Hand aiohttp a body piece by piece: it warns about large bytes objects."""
+    for start in range(0, len(body), _CHUNK):
+        yield body[start : start + _CHUNK]

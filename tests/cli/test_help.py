@@ -12,7 +12,7 @@ from gateway.cli import app
 
 # Each of these alone takes a noticeable part of the time that help is given.
 HEAVY = (
-    "aiohappyeyeballs",
+    "aiohttp",
     "alembic",
     "asyncpg",
     "fastapi",

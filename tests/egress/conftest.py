@@ -16,4 +16,4 @@ def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Give the loops that a test runs on."""
-    return BOTH if item.path.name in ("test_transport.py", "test_wire.py") else ONE
+    return BOTH if item.path.name in ("test_transport.py", "test_client.py") else ONE
