@@ -3,7 +3,7 @@
 `httpx-aiohttp` is not used: it reports a server that closed the connection after reading the
 request as ``ConnectTimeout``, which says "nothing was sent" about a submit that may have been
 billed, and it re-quotes URLs, which breaks signed links. httpx's own records around a small
-exchange cost as much as the exchange (decision 18).
+exchange cost as much as the exchange (decision 16).
 """
 
 from __future__ import annotations

@@ -279,3 +279,8 @@ def test_every_provider_has_a_page_with_its_models(adapter: str) -> None:
     page = prose(DOCS / "providers" / f"{adapter}.md")
     named = set(coded(page))
     assert set(builtin().providers[adapter].models) <= named
+
+
+def test_decisions_are_numbered_one_by_one() -> None:
+    names = sorted(path.name for path in (ROOT / "docs" / "decisions").glob("*.md"))
+    assert [int(name[:4]) for name in names] == list(range(1, len(names) + 1)), names
