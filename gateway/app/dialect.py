@@ -50,7 +50,9 @@ class Route:
     mounted without the dialect's prefix. ``by_creator``: at the root the dialect that created
     the task renders it. ``kind`` is the dialect's own hint to itself (which create path it is).
     ``sync`` fixes the answer mode where the dialect has only one. ``images_allowed`` raises the
-    body cap from 1 MiB to 45 MiB. The rest documents the route in OpenAPI.
+    body cap from 1 MiB to 45 MiB. The rest documents the route in OpenAPI: ``response_schema`` is
+    for what the dialect's `Answers` and the gateway's own do not say, ``media_types`` are those of
+    a success, that of the example first.
     """
 
     method: str
@@ -65,9 +67,23 @@ class Route:
     request_schema: Mapping[str, Any] | None = None
     request_content_types: tuple[str, ...] = ("application/json",)
     query_parameters: tuple[str, ...] = ()
-    response_content_type: str = "application/json"
     response_example: Any = None
+    response_schema: Mapping[str, Any] | None = None
+    never_succeeds: bool = False
+    media_types: tuple[str, ...] = ("application/json",)
     error_statuses: tuple[int, ...] = (400, 401, 402, 403, 404, 413, 429, 500, 503)
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """JSON Schemas of what a dialect renders wherever it does: a task, a cancelled one, a list of
+    them, an error. One with a ``title`` is a component of the document.
+    """
+
+    task: Mapping[str, Any]
+    cancelled: Mapping[str, Any]
+    listed: Mapping[str, Any]
+    error: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +178,7 @@ class Dialect(Protocol):
     prefix: str
     root: str
     routes: tuple[Route, ...]
+    answers: Answers
 
     def new_task_id(self, now_ms: int, entropy: bytes) -> str:
         """Give an id in this dialect's format from 16 random bytes.

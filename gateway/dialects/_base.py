@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from gateway.app.dialect import Call, ListQuery, Reply, ResultImage, View
+from gateway.app.dialect import Answers, Call, ListQuery, Reply, ResultImage, View
 from gateway.app.ports import TaskFilter, TaskPage
 from gateway.dialects import _bodies
+from gateway.dialects._answers import NATIVE
 from gateway.dialects._faults import failure
 from gateway.dialects._fields import Fields, Reading
 from gateway.domain.errors import GatewayError, TaskNotFound
@@ -33,6 +34,8 @@ class NativeTasks:
 
     A subclass overrides what its provider words differently.
     """
+
+    answers: Answers = NATIVE
 
     def new_task_id(self, now_ms: int, entropy: bytes) -> str:
         """Give a unified id (seed 001); 41 bits of chance."""

@@ -11,11 +11,32 @@ import msgspec
 from gateway.app.dialect import Call, Operation, Reply, Route, View
 from gateway.app.ports.admin import Page
 from gateway.app.ports.batches import LineResult
+from gateway.app.schemas import (
+    COUNT,
+    DECIMAL,
+    FLAG,
+    SECONDS,
+    TEXT,
+    TEXT_OR_NULL,
+    WHOLE,
+    answer,
+    listed,
+    word,
+)
 from gateway.dialects import _bodies, _parts
 from gateway.dialects._fields import Fields, Reading
 from gateway.dialects._schemas import FIELDS, pick
 from gateway.dialects._superset import EDIT, read_draft
-from gateway.domain.batch import CUSTOM_ID_MAX, LINES_MAX, NAME_MAX, Batch, BatchLine, BatchOptions
+from gateway.domain.batch import (
+    CUSTOM_ID_MAX,
+    LINES_MAX,
+    NAME_MAX,
+    Batch,
+    BatchLine,
+    BatchOptions,
+    BatchStatus,
+    LineState,
+)
 from gateway.domain.callback import CallbackSpec
 from gateway.domain.errors import InvalidRequest, Problem
 from gateway.domain.model import Catalog
@@ -60,6 +81,23 @@ _LINE = {
     "data": [{"url": "https://files.example.net/a1/lantern-0.png", "expires_at": 1795256401}],
     "error": None,
 }
+_STATES = ("total", *LineState)
+_SCHEMA = answer(
+    {
+        "id": TEXT,
+        "object": word("batch"),
+        "name": TEXT,
+        "status": word(*BatchStatus),
+        "reason": {"anyOf": [answer({"code": TEXT, "message": TEXT}), {"type": "null"}]},
+        "concurrency": WHOLE,
+        "lines": answer(dict.fromkeys(_STATES, COUNT)),
+        "images": COUNT,
+        "credits_charged": DECIMAL,
+        "created_at": SECONDS,
+        "ended_at": {**SECONDS, "type": ["integer", "null"]},
+    },
+    title="Batch",
+)
 _ERRORS = (401, 403, 404, 429, 500, 503)
 
 BATCH_ROUTES = (
@@ -72,6 +110,7 @@ BATCH_ROUTES = (
         request_content_types=("application/jsonl", "application/x-ndjson", "text/plain"),
         query_parameters=OPTIONS,
         response_example=_BATCH,
+        response_schema=_SCHEMA,
         error_statuses=(400, 401, 403, 413, 422, 429, 500, 503),
     ),
     Route(
@@ -86,6 +125,15 @@ BATCH_ROUTES = (
             "has_more": False,
             "next_cursor": None,
         },
+        response_schema=answer(
+            {
+                "object": word("list"),
+                "data": listed(_SCHEMA),
+                "has_more": FLAG,
+                "next_cursor": TEXT_OR_NULL,
+            },
+            title="BatchList",
+        ),
         error_statuses=(400, 401, 403, 429, 500, 503),
     ),
     Route(
@@ -94,6 +142,7 @@ BATCH_ROUTES = (
         Operation.BATCH,
         "A batch as it stands",
         response_example=_BATCH,
+        response_schema=_SCHEMA,
         error_statuses=_ERRORS,
     ),
     Route(
@@ -102,8 +151,8 @@ BATCH_ROUTES = (
         Operation.BATCH_RESULTS,
         "The lines that ended, in their order",
         query_parameters=("after",),
-        response_content_type="application/x-ndjson",
-        response_example=_LINE,
+        media_types=("application/x-ndjson",),
+        response_example=msgspec.json.encode(_LINE).decode(),
         error_statuses=(400, *_ERRORS),
     ),
     Route(
@@ -112,6 +161,7 @@ BATCH_ROUTES = (
         Operation.BATCH_RESUME,
         "Let a paused batch go on, under the calling key",
         response_example=_BATCH,
+        response_schema=_SCHEMA,
         error_statuses=(*_ERRORS, 409),
     ),
     Route(
@@ -120,6 +170,7 @@ BATCH_ROUTES = (
         Operation.BATCH_CANCEL,
         "Let a batch send nothing more",
         response_example=_BATCH | {"status": "cancelling"},
+        response_schema=_SCHEMA,
         error_statuses=(*_ERRORS, 409),
     ),
 )
@@ -224,14 +275,7 @@ def _body(batch: Batch) -> dict[str, Any]:
         "status": batch.status.value,
         "reason": reason,
         "concurrency": batch.concurrency,
-        "lines": {
-            "total": batch.total,
-            "waiting": batch.waiting,
-            "running": batch.running,
-            "completed": batch.completed,
-            "failed": batch.failed,
-            "cancelled": batch.cancelled,
-        },
+        "lines": {name: getattr(batch, name) for name in _STATES},
         "images": batch.images,
         "credits_charged": format_micro(batch.charged),
         "created_at": batch.created_ms // 1000,

@@ -22,6 +22,7 @@ from gateway.app.dialect import (
 from gateway.app.pictures import absolute
 from gateway.app.ports import TaskFilter, TaskPage
 from gateway.dialects._base import LIMIT_MAX, NativeTasks
+from gateway.dialects._dashscope_answers import ANSWERS, CREATED, POLICY, REQUEST, RESULT
 from gateway.dialects._dashscope_body import SCHEMA, read_body
 from gateway.dialects._dashscope_tasks import (
     choice,
@@ -98,7 +99,11 @@ def _create(path: str, summary: str, kind: str) -> tuple[Route, ...]:
             sync=kind == SYNC,
             images_allowed=True,
             request_schema=SCHEMA,
-            response_example=_CREATED,
+            response_example=None if kind == SYNC else _CREATED,
+            response_schema=RESULT if kind == SYNC else CREATED,
+            media_types=("application/json", "text/event-stream")
+            if kind == SYNC
+            else ("application/json",),
             error_statuses=(*_CREATE_ERRORS, 504) if kind == SYNC else _CREATE_ERRORS,
         )
         for slash in ("", "/")
@@ -142,14 +147,14 @@ ROUTES = (
         response_example={"request_id": "8a1c2f7e-1111-9e2d-b0c7-5d4f00aa7711"},
         error_statuses=(400, 401, 404, 429, 500, 503),
     ),
-    *_tasks("GET", "/tasks", Operation.LIST, "List tasks, newest first", {"data": [], "tasks": []}),
+    *_tasks("GET", "/tasks", Operation.LIST, "List tasks, newest first", None),
     Route(
         "GET",
         UPLOADS,
         Operation.UPLOAD_POLICY,
         "Permission to upload a picture (action=getPolicy)",
         query_parameters=("action", "model"),
-        response_example={"request_id": "8a1c2f7e", "data": {"upload_dir": "gateway-uploads/…"}},
+        response_schema=POLICY,
         error_statuses=(400, 401, 429, 500, 503),
     ),
     Route(
@@ -160,8 +165,8 @@ ROUTES = (
         images_allowed=True,
         query_parameters=("ticket",),
         request_content_types=("multipart/form-data",),
-        response_example={"request_id": "8a1c2f7e"},
-        error_statuses=(400, 401, 413, 500, 503),
+        response_schema=REQUEST,
+        error_statuses=(400, 401, 409, 413, 500, 503),
     ),
 )
 
@@ -173,6 +178,7 @@ class DashScope(NativeTasks):
     prefix = "/dashscope/api/v1"
     root = "/api/v1"
     routes = ROUTES
+    answers = ANSWERS
 
     def new_task_id(self, now_ms: int, entropy: bytes) -> str:
         """Give a random UUID; 122 bits of chance."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from gateway.app.dialect import Call, Operation, Reply, ResultImage, Route, View
 from gateway.dialects import _bodies
+from gateway.dialects._answers import CREATED
 from gateway.dialects._base import LIST_QUERY, NativeTasks
 from gateway.dialects._batches import BATCH_ROUTES, NativeBatches
 from gateway.dialects._schemas import FIELDS, pick
@@ -80,13 +81,6 @@ _QUOTE = {
     "warning": None,
     "ignored_params": [],
 }
-_MODEL = {
-    "id": "wan2.5-t2i-preview",
-    "object": "model",
-    "created": 1758585600,
-    "owned_by": "alibaba",
-}
-
 ROUTES = (
     Route(
         "POST",
@@ -97,6 +91,8 @@ ROUTES = (
         request_schema=SCHEMA,
         request_content_types=("application/json", "multipart/form-data"),
         response_example=_PENDING,
+        response_schema=CREATED,
+        media_types=("application/json", "text/event-stream"),
         error_statuses=(400, 401, 402, 403, 404, 413, 422, 429, 500, 502, 503, 504),
     ),
     Route(
@@ -109,6 +105,8 @@ ROUTES = (
         request_schema=SCHEMA,
         request_content_types=("multipart/form-data", "application/json"),
         response_example=_PENDING,
+        response_schema=CREATED,
+        media_types=("application/json", "text/event-stream"),
         error_statuses=(400, 401, 402, 403, 404, 413, 422, 429, 500, 502, 503, 504),
     ),
     Route(
@@ -128,7 +126,15 @@ ROUTES = (
         query_parameters=LIST_QUERY,
         response_example={
             "object": "list",
-            "data": [_PENDING],
+            "data": [
+                _PENDING
+                | {
+                    "created_at": 1795170001,
+                    "has_results": False,
+                    "has_error": False,
+                    "credits_used": 0,
+                }
+            ],
             "has_more": False,
             "next_cursor": None,
         },
@@ -158,7 +164,7 @@ ROUTES = (
         Operation.EVENTS,
         "A task's changes as server-sent events, until it ends",
         by_creator=True,
-        response_example=_COMPLETED,
+        media_types=("text/event-stream",),
         error_statuses=(401, 404, 429, 500, 503),
     ),
     Route(
@@ -166,7 +172,6 @@ ROUTES = (
         "/models",
         Operation.MODELS,
         "Models and aliases with price, limits and parameters",
-        response_example={"object": "list", "data": [_MODEL]},
         error_statuses=(401, 429, 500),
     ),
     Route(
@@ -174,7 +179,6 @@ ROUTES = (
         "/models/{model}",
         Operation.MODEL,
         "One model with price, limits and parameters",
-        response_example=_MODEL,
         error_statuses=(401, 404, 429, 500),
     ),
     Route(
@@ -196,10 +200,12 @@ ROUTES = (
         Operation.USAGE,
         "The calling team's usage, by model and status unless asked otherwise",
         query_parameters=USAGE_QUERY,
+        media_types=("application/json", "text/csv", "application/x-ndjson"),
         response_example={
             "object": "usage",
             "since": 1792578001,
             "until": 1795170001,
+            "by": ["model", "status"],
             "credits_charged": "3",
             "images": 2,
             "data": [
@@ -207,8 +213,15 @@ ROUTES = (
                     "model": "wan2.5-t2i-preview",
                     "status": "completed",
                     "tasks": 1,
+                    "completed": 1,
                     "images": 2,
                     "credits_charged": "3",
+                    "cost_usd": "0.044",
+                    "exposure_usd": "0",
+                    "margin_usd": "0",
+                    "waste_usd": "0",
+                    "latency_p50_ms": 9000,
+                    "latency_p95_ms": 9000,
                 }
             ],
         },

@@ -12,7 +12,9 @@ from uuid import UUID
 
 from gateway.app.dialect import Call, Operation, Reply, ResultImage, Route, View
 from gateway.app.pictures import absolute
+from gateway.app.schemas import COUNT, SECONDS, TEXT, answer, listed, word
 from gateway.dialects import _bodies, _parts
+from gateway.dialects._answers import NATIVE, OPENAI_RESULT, openai_error
 from gateway.dialects._base import NativeTasks
 from gateway.dialects._dashscope_words import failure_code
 from gateway.dialects._faults import Fault, failure, fault_of, message_of
@@ -91,6 +93,20 @@ _ERRORS = {
     "model_server_error": (500, "internal_error", "model_server_error"),
 }
 
+_SUBMITTED = answer(
+    {"output": answer({"task_id": TEXT}), "request_id": TEXT}, title="ModelverseSubmitted"
+)
+_TASK = answer(
+    {
+        "output": answer(
+            {"task_id": TEXT, "task_status": word(*STATUSES.values()), "submit_time": SECONDS},
+            {"urls": listed(TEXT), "finish_time": SECONDS, "error_message": TEXT},
+        ),
+        "request_id": TEXT,
+    },
+    {"usage": answer({"completion_tokens": COUNT, "total_tokens": COUNT})},
+    title="ModelverseTask",
+)
 _URL = "https://files.example.net/m/1.png"
 ROUTES = (
     Route(
@@ -103,6 +119,7 @@ ROUTES = (
         images_allowed=True,
         request_schema=SYNC_SCHEMA,
         response_example={"created": 1795170100, "data": [{"url": _URL}]},
+        response_schema=OPENAI_RESULT,
         error_statuses=(400, 401, 403, 404, 413, 422, 429, 500, 503, 504),
     ),
     Route(
@@ -118,6 +135,7 @@ ROUTES = (
             "output": {"task_id": "0b1d5c9e-2f44-4b0f-9a57-6f0f8f0d3c21"},
             "request_id": "req_202611200930000007",
         },
+        response_schema=_SUBMITTED,
         error_statuses=(400, 401, 403, 404, 413, 422, 429, 500, 503),
     ),
     Route(
@@ -157,6 +175,9 @@ class Modelverse(NativeTasks):
     prefix = "/modelverse/v1"
     root = "/v1"
     routes = ROUTES
+    answers = replace(
+        NATIVE, task=_TASK, cancelled=_TASK, error=openai_error(TEXT, "ModelverseError")
+    )
 
     def new_task_id(self, now_ms: int, entropy: bytes) -> str:
         """Give a random UUID; 122 bits of chance."""

@@ -6,10 +6,13 @@ The request takes the unified field names too, because OpenAI SDK users send the
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from gateway.app.dialect import Call, Operation, Reply, ResultImage, Route, View
+from gateway.app.schemas import SECONDS, TEXT, TEXT_OR_NULL, answer, listed
 from gateway.dialects import _bodies
+from gateway.dialects._answers import NATIVE, RESULT_PICTURE, TASK, openai_error
 from gateway.dialects._base import NativeTasks
 from gateway.dialects._schemas import FIELDS, pick
 from gateway.dialects._superset import EDIT, read_draft
@@ -24,6 +27,18 @@ SCHEMA = pick(FIELDS, ("model", "prompt"))
 _RESULT = {
     "created": 1795170700,
     "data": [{"url": "https://files.example.net/b2/bicycle.png"}],
+}
+_ECHOED = ("quality", "background", "output_format")
+# A call that says ``async: true`` gets a native task.
+_CREATED = {
+    "anyOf": [
+        answer(
+            {"created": SECONDS, "data": listed(RESULT_PICTURE)},
+            dict.fromkeys(_ECHOED, TEXT),
+            title="OpenAIPictures",
+        ),
+        TASK,
+    ]
 }
 _TASK_ERRORS = (401, 404, 409, 429, 500, 503)
 _CREATE_ERRORS = (400, 401, 402, 403, 404, 413, 422, 429, 500, 502, 503, 504)
@@ -50,6 +65,8 @@ ROUTES = (
         images_allowed=True,
         request_schema=SCHEMA,
         response_example=_RESULT,
+        response_schema=_CREATED,
+        media_types=("application/json", "text/event-stream"),
         error_statuses=_CREATE_ERRORS,
     ),
     Route(
@@ -63,6 +80,8 @@ ROUTES = (
         request_schema=SCHEMA,
         request_content_types=("multipart/form-data", "application/json"),
         response_example=_RESULT,
+        response_schema=_CREATED,
+        media_types=("application/json", "text/event-stream"),
         error_statuses=_CREATE_ERRORS,
     ),
     Route(
@@ -74,6 +93,7 @@ ROUTES = (
         at_root=False,
         images_allowed=True,
         request_content_types=("multipart/form-data",),
+        never_succeeds=True,
         error_statuses=(401, 404, 413),
     ),
     Route(
@@ -82,10 +102,6 @@ ROUTES = (
         Operation.MODELS,
         "Models and aliases",
         at_root=False,
-        response_example={
-            "object": "list",
-            "data": [{"id": "gpt-image-1", "object": "model", "created": 0, "owned_by": "openai"}],
-        },
         error_statuses=(401, 429, 500),
     ),
     Route(
@@ -94,12 +110,6 @@ ROUTES = (
         Operation.MODEL,
         "One model",
         at_root=False,
-        response_example={
-            "id": "gpt-image-1",
-            "object": "model",
-            "created": 0,
-            "owned_by": "openai",
-        },
         error_statuses=(401, 404, 429, 500),
     ),
     Route(
@@ -128,6 +138,7 @@ class OpenAI(NativeTasks):
     prefix = "/openai/v1"
     root = "/v1"
     routes = ROUTES
+    answers = replace(NATIVE, error=openai_error(TEXT_OR_NULL, "OpenAIError"))
 
     def read_create(self, call: Call, route: Route, catalog: Catalog) -> Draft:
         """Read a generation or an edit. Raises InvalidRequest, RouteNotFound for variations."""
@@ -143,7 +154,7 @@ class OpenAI(NativeTasks):
             "created": task.created_ms // 1000,
             "data": _bodies.openai_data(images, view),
         }
-        for name in ("quality", "background", "output_format"):
+        for name in _ECHOED:
             if name in task.echo and name not in task.ignored:
                 body[name] = task.echo[name]
         return Reply(body)

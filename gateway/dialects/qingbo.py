@@ -12,8 +12,10 @@ from typing import Any
 
 from gateway.app.dialect import Call, Operation, Reply, ResultImage, Route, View
 from gateway.app.pictures import absolute
+from gateway.app.schemas import FLAG, TEXT, answer, listed, word
 from gateway.dialects import _parts
 from gateway.dialects._actions import action_word, read_action
+from gateway.dialects._answers import NATIVE
 from gateway.dialects._base import NativeTasks
 from gateway.dialects._bodies import shown_progress
 from gateway.dialects._faults import Fault, fault_of, message_of
@@ -71,6 +73,7 @@ _ERRORS = {
 _CAPABILITY = dict.fromkeys((UNKNOWN, UNSUPPORTED), "capability_violation")
 
 _ID = "task-wave1795170300a730194655"
+_LINK = "https://gateway.example.net/qingbo/v1/tasks"
 _QUEUED = {
     "task_id": _ID,
     "model": "wan2.7-image",
@@ -94,7 +97,38 @@ _COMPLETED = {
             {"url": ["https://cdn.example.net/w/fox-1.jpg"], "expires_at": 1795429522000},
         ]
     },
+    "urls": {"get": f"{_LINK}/{_ID}", "cancel": f"{_LINK}/{_ID}/cancel"},
 }
+_TIME = {"type": "integer", "description": "Unix milliseconds."}
+_QUOTA = {"type": "integer", "description": f"Quota units, {QUOTA_PER_USD:,} to the dollar."}
+_ALWAYS = {
+    "task_id": TEXT,
+    "model": TEXT,
+    "action": TEXT,
+    "status": word(*STATUSES.values()),
+    "created_at": _TIME,
+    "progress": {"type": "integer", "minimum": 0, "maximum": 100},
+}
+_SUBMITTED = answer(_ALWAYS, {"pre_consumed_cost": _QUOTA}, title="QingboSubmitted")
+_TASK = answer(
+    {**_ALWAYS, "urls": answer({"get": TEXT, "cancel": TEXT})},
+    {
+        "completed_at": _TIME,
+        "cost": _QUOTA,
+        "result": answer({"images": listed(answer({"url": listed(TEXT)}, {"expires_at": _TIME}))}),
+        "error": answer({"message": TEXT, "code": word(*_FAULTS.values())}),
+    },
+    title="QingboTask",
+)
+_CANCELLED = answer(
+    {"task_id": TEXT, "status": word("cancelled"), "refunded": FLAG},
+    {"refunded_quota": _QUOTA},
+    title="QingboCancelled",
+)
+_ERROR = answer(
+    {"error": answer({"message": TEXT, "code": TEXT}, {"param": TEXT, "task_id": TEXT})},
+    title="QingboError",
+)
 ROUTES = (
     Route(
         "POST",
@@ -104,6 +138,7 @@ ROUTES = (
         images_allowed=True,
         request_schema=SCHEMA,
         response_example=_QUEUED,
+        response_schema={"anyOf": [_SUBMITTED, _TASK]},
         error_statuses=(400, 401, 402, 403, 404, 413, 422, 429, 500, 503),
     ),
     Route(
@@ -151,6 +186,7 @@ class Qingbo(NativeTasks):
     prefix = "/qingbo/v1"
     root = "/v1"
     routes = ROUTES
+    answers = replace(NATIVE, task=_TASK, cancelled=_CANCELLED, error=_ERROR)
 
     def __init__(self, ms_per_tick: int = 1) -> None:
         self.ms_per_tick = ms_per_tick

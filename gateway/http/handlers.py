@@ -50,7 +50,7 @@ HANDLERS: dict[Operation, Handler] = {
     Operation.BATCH_RESUME: batches.resume,
     Operation.BATCH_CANCEL: batches.cancel,
 }
-_WITH_BODY = frozenset(
+WITH_BODY = frozenset(
     {
         Operation.CREATE,
         Operation.QUOTE,
@@ -77,7 +77,7 @@ class Endpoint:
         self._handler = HANDLERS[route.operation]
         # Told once: Python looks through every member of a protocol each time it is asked.
         self._uploading = dialect if isinstance(dialect, UploadDialect) else None
-        self._with_body = route.operation in _WITH_BODY
+        self._with_body = route.operation in WITH_BODY
         is_batch = route.operation is Operation.BATCH_CREATE
         self._cap = core.batches.body_max if is_batch else body_cap(route)
 

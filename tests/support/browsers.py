@@ -61,7 +61,9 @@ class Browser:
 @asynccontextmanager
 async def browser(stack: Stack, address: str = "127.0.0.1") -> AsyncIterator[Browser]:
     """Open a browser without cookies until the block ends."""
-    async with httpx.AsyncClient(base_url=stack.url, timeout=30, trust_env=False) as client:
+    async with httpx.AsyncClient(
+        base_url=stack.url, timeout=30, trust_env=False, event_hooks=stack.client.event_hooks
+    ) as client:
         yield Browser(client, address)
 
 

@@ -23,8 +23,10 @@ from gateway.settings import Settings
 from gateway.simulator import Simulator, SimulatorConfig
 from gateway.wiring.runtime import Gateway, open_gateway
 from gateway.worker import Worker
+from tests.support.contract import Contract
 
 MODEL = "wan2.5-t2i-preview"
+_DOCUMENT: dict[str, Any] = {}
 
 CONFIGURATION = """
 [credits]
@@ -92,7 +94,9 @@ class Stack:
     gateway: Gateway
     simulator: Simulator
     client: httpx.AsyncClient
-    draining: asyncio.Event = field(default_factory=asyncio.Event)
+    draining: asyncio.Event
+    contract: Contract
+    """What `client` is answered is held to it."""
     workers: list[tuple[Worker, asyncio.Task[None]]] = field(default_factory=list)
     _teams: int = 0
 
@@ -209,13 +213,21 @@ async def running_gateway(
         _serving(gateway, draining := asyncio.Event()) as url,
         httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as client,
     ):
-        stack = Stack(url, gateway, simulator, client, draining)
+        stack = Stack(url, gateway, simulator, client, draining, await _contract(client))
+        client.event_hooks = {"response": [stack.contract.check]}
         for _ in range(workers):
             await stack.start_worker()
         try:
             yield stack
         finally:
             await stack.stop_workers()
+
+
+async def _contract(client: httpx.AsyncClient) -> Contract:
+    """Give the contract; its document is the same for every gateway of the process."""
+    if not _DOCUMENT:
+        _DOCUMENT.update((await client.get("/openapi.json")).json())
+    return Contract(_DOCUMENT)
 
 
 @asynccontextmanager

@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 from gateway.app.views import time_text
 from gateway.domain.administration import AuditEntry, Permission
 from gateway.domain.errors import InvalidRequest, Problem
+from gateway.http.admin.answers import AUDIT_ENTRY, page
 from gateway.http.admin.routes import AdminCall, AdminRoute, paged
 
 
@@ -50,5 +51,6 @@ ROUTES = (
         list_entries,
         "List changes, newest first",
         query=("limit", "cursor", "subject", "actor"),
+        answer=page(AUDIT_ENTRY),
     ),
 )

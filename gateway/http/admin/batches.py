@@ -8,6 +8,7 @@ from gateway.app.views import batch_view
 from gateway.domain.administration import Permission
 from gateway.domain.batch import BatchStatus
 from gateway.domain.errors import NotFound
+from gateway.http.admin.answers import BATCH, page
 from gateway.http.admin.routes import AdminCall, AdminRoute, paged
 
 
@@ -38,6 +39,7 @@ ROUTES = (
         list_batches,
         "List batches, newest first",
         query=("limit", "cursor", "status", "team_id"),
+        answer=page(BATCH),
     ),
-    AdminRoute("GET", "/batches/{batch_id}", Permission.READ, get, "Show a batch"),
+    AdminRoute("GET", "/batches/{batch_id}", Permission.READ, get, "Show a batch", answer=BATCH),
 )

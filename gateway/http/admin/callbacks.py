@@ -7,6 +7,7 @@ from starlette.responses import JSONResponse, Response
 from gateway.app.views import callback_view
 from gateway.domain.administration import Permission
 from gateway.domain.callback import STATES
+from gateway.http.admin.answers import CALLBACK, page
 from gateway.http.admin.routes import AdminCall, AdminRoute, Confined, paged
 
 
@@ -45,6 +46,7 @@ ROUTES = (
         "List callbacks, newest first",
         query=("limit", "cursor", "state", "team_id"),
         team=Confined.TEAM_ID,
+        answer=page(CALLBACK),
     ),
     AdminRoute(
         "GET",
@@ -53,6 +55,14 @@ ROUTES = (
         get,
         "Show a callback with every try",
         team=Confined.CALLBACK,
+        answer=CALLBACK,
     ),
-    AdminRoute("POST", f"{_ONE}/replay", Permission.MANAGE, replay, "Send a callback again"),
+    AdminRoute(
+        "POST",
+        f"{_ONE}/replay",
+        Permission.MANAGE,
+        replay,
+        "Send a callback again",
+        answer=CALLBACK,
+    ),
 )

@@ -8,6 +8,7 @@ from gateway.app.views import exposure_view, resolution_view
 from gateway.domain.administration import Permission
 from gateway.domain.exposure import FREE, RESOLUTIONS
 from gateway.domain.money import parse_micro
+from gateway.http.admin.answers import EXPOSURE, RESOLUTION, page
 from gateway.http.admin.routes import AdminCall, AdminRoute, paged
 
 
@@ -49,6 +50,7 @@ ROUTES = (
         list_exposures,
         "List what may have been billed, newest first",
         query=("limit", "cursor", "upstream"),
+        answer=page(EXPOSURE),
     ),
     AdminRoute(
         "POST",
@@ -62,5 +64,6 @@ ROUTES = (
         },
         required=("resolution",),
         errors=(400, 401, 403, 404, 409, 503),
+        answer=RESOLUTION,
     ),
 )

@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 from gateway.app.invoices import Terms, comparison_view
 from gateway.domain.administration import Permission
 from gateway.domain.money import parse_micro
+from gateway.http.admin.answers import COMPARISON
 from gateway.http.admin.fields import Fields
 from gateway.http.admin.routes import AdminCall, AdminRoute
 
@@ -53,5 +54,6 @@ ROUTES = (
         file="text/csv",
         query=QUERY,
         errors=(400, 401, 403, 413, 503),
+        answer=COMPARISON,
     ),
 )

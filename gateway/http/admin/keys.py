@@ -19,6 +19,7 @@ from gateway.domain.access import (
 )
 from gateway.domain.administration import Permission
 from gateway.domain.errors import RepeatedChange
+from gateway.http.admin.answers import KEY, KEY_MADE, KEY_ROTATED, page
 from gateway.http.admin.routes import AdminCall, AdminRoute, Confined, etag, paged
 
 MODES = ("auto", "sync", "async")
@@ -164,6 +165,7 @@ ROUTES = (
         required=("team_id",),
         status=201,
         errors=_CREATE_ERRORS,
+        answer=KEY_MADE,
     ),
     AdminRoute(
         "GET",
@@ -173,8 +175,17 @@ ROUTES = (
         "List keys, newest first",
         query=("limit", "cursor", "team_id"),
         team=Confined.TEAM_ID,
+        answer=page(KEY),
     ),
-    AdminRoute("GET", _ONE, Permission.READ, get, "Show a key without its text", team=Confined.KEY),
+    AdminRoute(
+        "GET",
+        _ONE,
+        Permission.READ,
+        get,
+        "Show a key without its text",
+        team=Confined.KEY,
+        answer=KEY,
+    ),
     AdminRoute(
         "PATCH",
         _ONE,
@@ -184,8 +195,11 @@ ROUTES = (
         versioned=True,
         body=_CHANGEABLE,
         errors=(400, 401, 403, 404, 412, 503),
+        answer=KEY,
     ),
-    AdminRoute("POST", f"{_ONE}/revoke", _MANAGE, revoke, "End a key now", versioned=True),
+    AdminRoute(
+        "POST", f"{_ONE}/revoke", _MANAGE, revoke, "End a key now", versioned=True, answer=KEY
+    ),
     AdminRoute(
         "POST",
         f"{_ONE}/rotate",
@@ -197,5 +211,6 @@ ROUTES = (
         body={"overlap_seconds": {"type": "integer", "minimum": 0, "maximum": OVERLAP_MAX_S}},
         status=201,
         errors=_CREATE_ERRORS,
+        answer=KEY_ROTATED,
     ),
 )

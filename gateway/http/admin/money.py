@@ -8,6 +8,7 @@ from gateway.app.statements import statement_csv, statement_view
 from gateway.app.views import credit_view
 from gateway.domain.administration import Permission
 from gateway.domain.statement import month_named
+from gateway.http.admin.answers import CREDIT, STATEMENT, page
 from gateway.http.admin.routes import AdminCall, AdminRoute, Confined, paged
 
 KINDS = ("grant", "adjustment")
@@ -86,6 +87,7 @@ ROUTES = (
         required=("credits",),
         status=201,
         errors=_ERRORS,
+        answer=CREDIT,
     ),
     AdminRoute(
         "GET",
@@ -94,6 +96,7 @@ ROUTES = (
         list_credits,
         "List a team's grants, adjustments, refunds and expirations, newest first",
         query=("limit", "cursor"),
+        answer=page(CREDIT),
     ),
     AdminRoute(
         "POST",
@@ -106,6 +109,7 @@ ROUTES = (
         required=("reference",),
         status=201,
         errors=_ERRORS,
+        answer=CREDIT,
     ),
     AdminRoute(
         "GET",
@@ -115,5 +119,7 @@ ROUTES = (
         "A team's month: opening and closing balance, and what moved it",
         query=("format",),
         team=Confined.PATH,
+        answer=STATEMENT,
+        streams=("text/csv",),
     ),
 )

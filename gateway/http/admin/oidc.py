@@ -108,6 +108,7 @@ ROUTES = (
         "Go and log in at the OpenID Connect issuer",
         query=("next",),
         status=302,
+        for_people=True,
         errors=(400, 403, 404, 502, 503),
     ),
     AdminRoute(
@@ -119,6 +120,7 @@ ROUTES = (
         query=("state", "code", "error", "iss"),
         any_query=True,
         status=303,
+        for_people=True,
         errors=(401, 403, 404, 429, 502, 503),
     ),
 )

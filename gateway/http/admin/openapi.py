@@ -6,6 +6,8 @@ import re
 from http import HTTPStatus
 from typing import Any
 
+from gateway.app.dialect import Answers
+from gateway.app.schemas import TEXT
 from gateway.domain.repeats import KEY_CHARS_MAX
 from gateway.http.admin.door import COOKIE, CSRF_HEADER, SECURE_COOKIE
 from gateway.http.admin.routes import BASE, LIMIT_MAX, AdminRoute
@@ -28,36 +30,25 @@ ADMIN_SCHEMES: dict[str, Any] = {
     },
 }
 _LIMIT = {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": 50}
-_ERROR = {
-    "type": "object",
-    "required": ["error"],
-    "properties": {
-        "error": {
-            "type": "object",
-            "required": ["message", "type", "code", "param", "request_id"],
-            "properties": {
-                "message": {"type": "string"},
-                "type": {"type": "string"},
-                "code": {"type": "string"},
-                "param": {"type": ["string", "null"]},
-                "request_id": {"type": "string"},
-            },
-        }
-    },
-}
+_JSON = "application/json"
+# A role is judged, and a body by its size and whether it comes, whatever the call is.
+_EVERYWHERE = {400, 401, 403, 413, 500, 503}
 
 
-def add_admin_paths(paths: dict[str, Any]) -> None:
-    """Add every route of ``/admin/v1``."""
+def add_admin_paths(paths: dict[str, Any], native: Answers) -> None:
+    """Add every route of ``/admin/v1``, whose errors and tasks are native ones."""
     for route in ROUTES:
-        paths.setdefault(BASE + route.path, {})[route.method.lower()] = _operation(route)
+        paths.setdefault(BASE + route.path, {})[route.method.lower()] = _operation(route, native)
 
 
-def _operation(route: AdminRoute) -> dict[str, Any]:
+def _operation(route: AdminRoute, native: Answers) -> dict[str, Any]:
     name = re.sub(r"[{}]", "", route.path).strip("/").replace("/", "_")
-    content = {route.content_type: {"schema": {"type": "object"}}}
     done: dict[str, Any] = {"description": "Done."}
-    if route.status != 204:
+    content = {kind: {"schema": TEXT} for kind in route.streams}
+    if route.answer is not None:
+        schema = route.answer(native) if callable(route.answer) else route.answer
+        content[_JSON] = {"schema": dict(schema)}
+    if content:
         done["content"] = content
     operation: dict[str, Any] = {
         "operationId": f"admin_{route.method.lower()}_{name}",
@@ -66,7 +57,7 @@ def _operation(route: AdminRoute) -> dict[str, Any]:
         "tags": ["admin"],
         "security": [{"admin": []}, {"session": []}] if route.permission else [],
         "parameters": _parameters(route),
-        "responses": {str(route.status): done} | {str(s): _failed(s) for s in route.errors},
+        "responses": {str(route.status): done} | _failures(route, native),
     }
     if route.file is not None:
         file = {"schema": {"type": "string", "format": "binary"}}
@@ -83,9 +74,18 @@ def _needs(route: AdminRoute) -> str:
     return f"{needs}, or is about the team of a member." if route.team else f"{needs}."
 
 
-def _failed(status: int) -> dict[str, Any]:
-    content = {"application/json": {"schema": _ERROR}}
-    return {"description": HTTPStatus(status).phrase, "content": content}
+def _failures(route: AdminRoute, native: Answers) -> dict[str, Any]:
+    statuses = {*route.errors, *_EVERYWHERE}
+    if route.team is not None:
+        # To a member, other teams are not there.
+        statuses.add(404)
+    content = {_JSON: {"schema": native.error}}
+    if route.for_people:
+        content["text/html"] = {"schema": TEXT}
+    return {
+        str(status): {"description": HTTPStatus(status).phrase, "content": content}
+        for status in sorted(statuses)
+    }
 
 
 def _body(route: AdminRoute) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from gateway.app.views import operator_view
 from gateway.domain.administration import Operator, Permission, Role
 from gateway.domain.errors import RepeatedChange
 from gateway.domain.login import PASSWORD_BYTES_MAX, PASSWORD_MIN
+from gateway.http.admin.answers import ME, OPERATOR, OPERATOR_MADE, SESSIONS_ENDED, page
 from gateway.http.admin.routes import AdminCall, AdminRoute, Confined, etag, paged
 from gateway.http.admin.session import actor_view
 
@@ -95,6 +96,7 @@ ROUTES = (
         me,
         "Who calls, and what that may do",
         team=Confined.SELF,
+        answer=ME,
     ),
     AdminRoute(
         "POST",
@@ -107,6 +109,7 @@ ROUTES = (
         required=("name", "role"),
         status=201,
         errors=_MADE,
+        answer=OPERATOR_MADE,
     ),
     AdminRoute(
         "GET",
@@ -115,8 +118,9 @@ ROUTES = (
         list_operators,
         "List operators, newest first",
         query=("limit", "cursor"),
+        answer=page(OPERATOR),
     ),
-    AdminRoute("GET", _ONE, Permission.READ, get, "One operator"),
+    AdminRoute("GET", _ONE, Permission.READ, get, "One operator", answer=OPERATOR),
     AdminRoute(
         "PATCH",
         _ONE,
@@ -127,6 +131,7 @@ ROUTES = (
         body={"role": _ROLE, "team_id": _TEAM},
         required=("role",),
         errors=_CHANGED,
+        answer=OPERATOR,
     ),
     AdminRoute(
         "POST",
@@ -136,6 +141,7 @@ ROUTES = (
         "End an operator's token now",
         versioned=True,
         errors=_CHANGED,
+        answer=OPERATOR,
     ),
     AdminRoute(
         "PUT",
@@ -154,5 +160,6 @@ ROUTES = (
         Permission.OPERATORS,
         end_sessions,
         "End every login of an operator, or of the admin key (`admin-key`)",
+        answer=SESSIONS_ENDED,
     ),
 )

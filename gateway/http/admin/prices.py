@@ -12,6 +12,7 @@ from gateway.domain.errors import InvalidRequest, NotFound, Problem
 from gateway.domain.price_overrides import read_amounts
 from gateway.domain.price_table import ORDER, PriceTable
 from gateway.domain.validation import close_names
+from gateway.http.admin.answers import PRICE, page
 from gateway.http.admin.fields import Fields
 from gateway.http.admin.routes import AdminCall, AdminRoute, paged
 
@@ -90,6 +91,7 @@ ROUTES = (
         list_prices,
         "List prices agreed with teams and keys, newest first",
         query=("limit", "cursor", "team_id"),
+        answer=page(PRICE),
     ),
     AdminRoute(
         "POST",
@@ -107,6 +109,7 @@ ROUTES = (
             "until": {"type": ["string", "null"], "format": "date-time"},
         },
         required=("team_id", "model", "credits"),
+        answer=PRICE,
     ),
     AdminRoute(
         "DELETE", "/prices/{id}", Permission.MONEY, remove_price, "End an agreed price", status=204

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.app.core import Core
+from gateway.app.dialect import Answers
 from gateway.domain.administration import Actor, Ask, Permission
 from gateway.domain.errors import InvalidRequest, Problem
 from gateway.domain.login import Session
@@ -83,11 +84,12 @@ class AdminRoute:
 
     ``creates``: takes an Idempotency-Key. ``versioned``: takes If-Match. ``body`` maps field
     names to JSON Schemas, ``required`` names those that must be sent. ``file`` is the media type
-    of a body that is a file and not JSON fields.
-    names to JSON Schemas, ``required`` names those that must be sent. ``permission`` None: the
-    route asks nobody who calls, for it is how one logs in. ``any_query``: parameters
-    that are not named are ignored, for another server adds them. ``team`` says how a member is
-    confined; a route without it is not for members.
+    of a body that is a file and not JSON fields. ``permission`` None: the route asks nobody who
+    calls, for it is how one logs in. ``any_query``: parameters that are not named are ignored,
+    for another server adds them. ``team`` says how a member is confined; a route without it is not
+    for members. ``answer`` is the JSON Schema of a success, or gives it from the native answers;
+    ``streams`` are the media types it may have instead. ``for_people``: its errors are pages in a
+    browser.
     """
 
     method: str
@@ -103,8 +105,10 @@ class AdminRoute:
     query: tuple[str, ...] = ()
     any_query: bool = False
     status: int = 200
-    content_type: str = "application/json"
     team: Confined | None = None
+    answer: Mapping[str, Any] | Callable[[Answers], Mapping[str, Any]] | None = None
+    streams: tuple[str, ...] = ()
+    for_people: bool = False
     errors: tuple[int, ...] = field(default=(400, 401, 403, 404, 503))
 
 

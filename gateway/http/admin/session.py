@@ -19,6 +19,7 @@ from gateway.domain.login import (
     sender_of,
 )
 from gateway.http.admin import door
+from gateway.http.admin.answers import SESSION
 from gateway.http.admin.routes import BASE, AdminCall, AdminRoute, Confined
 from gateway.http.auth import KEY_MAX
 from gateway.http.metrics import logins
@@ -128,6 +129,7 @@ ROUTES = (
             "admin_key": {"type": "string", "maxLength": KEY_MAX},
         },
         errors=(400, 401, 403, 429, 503),
+        answer=SESSION,
     ),
     AdminRoute(
         "GET",
@@ -136,6 +138,7 @@ ROUTES = (
         show,
         "Who is logged in, and until when",
         team=Confined.SELF,
+        answer=SESSION,
     ),
     AdminRoute(
         "DELETE", _PATH, Permission.READ, log_out, "Log out", status=204, team=Confined.SELF

@@ -11,6 +11,7 @@ from gateway.app.dialect import View
 from gateway.app.ports import TaskFilter
 from gateway.domain.administration import Permission
 from gateway.domain.task import Task, TaskStatus
+from gateway.http.admin.answers import page, task_of_team
 from gateway.http.admin.confine import unknown_task
 from gateway.http.admin.routes import AdminCall, AdminRoute, Confined, paged
 from gateway.http.mount import NATIVE
@@ -59,6 +60,15 @@ ROUTES = (
         "List a team's tasks, newest first",
         query=("limit", "cursor", "team_id", "model", "status"),
         team=Confined.TEAM_ID,
+        answer=lambda native: page(task_of_team(native)),
     ),
-    AdminRoute("GET", "/tasks/{task_id}", Permission.READ, get, "Show a task", team=Confined.TASK),
+    AdminRoute(
+        "GET",
+        "/tasks/{task_id}",
+        Permission.READ,
+        get,
+        "Show a task",
+        team=Confined.TASK,
+        answer=task_of_team,
+    ),
 )

@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from gateway.app.team_data import as_ndjson
 from gateway.domain.administration import Permission
+from gateway.http.admin.answers import ERASED
 from gateway.http.admin.routes import AdminCall, AdminRoute
 
 _ONE = "/teams/{team_id}"
@@ -51,7 +52,7 @@ ROUTES = (
         Permission.MANAGE,
         export,
         "Export all that is kept of a team",
-        content_type=_NDJSON,
+        streams=(_NDJSON,),
         errors=(401, 403, 404, 503),
     ),
     AdminRoute(
@@ -63,5 +64,6 @@ ROUTES = (
         body={"name": {"type": "string", "minLength": 1, "maxLength": 100}},
         required=("name",),
         errors=(400, 401, 403, 404, 409, 503),
+        answer=ERASED,
     ),
 )

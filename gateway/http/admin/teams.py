@@ -12,6 +12,7 @@ from gateway.domain.administration import Permission
 from gateway.domain.budgets import ALERTS_MAX, MODES, PERCENT_MAX
 from gateway.domain.callback import RETRIES, URL_MAX
 from gateway.domain.errors import NotFound, RepeatedChange
+from gateway.http.admin.answers import SECRET, TEAM, TEAM_MADE, page
 from gateway.http.admin.routes import AdminCall, AdminRoute, Confined, etag, paged
 
 _TEXT = {"type": "string", "minLength": 1, "maxLength": 100}
@@ -144,6 +145,7 @@ ROUTES = (
         required=("name",),
         status=201,
         errors=(400, 401, 403, 409, 422, 503),
+        answer=TEAM_MADE,
     ),
     AdminRoute(
         "GET",
@@ -152,8 +154,17 @@ ROUTES = (
         list_teams,
         "List teams, newest first",
         query=("limit", "cursor"),
+        answer=page(TEAM),
     ),
-    AdminRoute("GET", _ONE, Permission.READ, get, "Show a team", team=Confined.PATH),
+    AdminRoute(
+        "GET",
+        _ONE,
+        Permission.READ,
+        get,
+        "Show a team",
+        team=Confined.PATH,
+        answer=TEAM,
+    ),
     AdminRoute(
         "PATCH",
         _ONE,
@@ -163,6 +174,7 @@ ROUTES = (
         versioned=True,
         body=_CHANGES,
         errors=(400, 401, 403, 404, 409, 412, 503),
+        answer=TEAM,
     ),
     AdminRoute(
         "DELETE",
@@ -182,6 +194,7 @@ ROUTES = (
         "Suspend a team",
         versioned=True,
         errors=(400, 401, 403, 404, 409, 412, 503),
+        answer=TEAM,
     ),
     AdminRoute(
         "POST",
@@ -191,6 +204,7 @@ ROUTES = (
         "Resume a team",
         versioned=True,
         errors=(400, 401, 403, 404, 409, 412, 503),
+        answer=TEAM,
     ),
     AdminRoute(
         "POST",
@@ -201,5 +215,6 @@ ROUTES = (
         creates=True,
         body={"overlap_seconds": {"type": "integer", "minimum": 0, "maximum": OVERLAP_MAX_S}},
         errors=(400, 401, 403, 404, 409, 422, 503),
+        answer=SECRET,
     ),
 )

@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse, Response
 
 from gateway.domain.administration import Permission
 from gateway.domain.errors import ConfigError, InvalidRequest, NotFound, Problem
+from gateway.http.admin.answers import UPSTREAM, page
 from gateway.http.admin.routes import AdminCall, AdminRoute, paged
 
 
@@ -61,8 +62,31 @@ async def reload(call: AdminCall) -> Response:
 
 _ONE = "/upstreams/{name}"
 ROUTES = (
-    AdminRoute("GET", "/upstreams", Permission.READ, list_upstreams, "List upstreams"),
-    AdminRoute("POST", f"{_ONE}/drain", Permission.MANAGE, drain, "Send nothing new there"),
-    AdminRoute("POST", f"{_ONE}/resume", Permission.MANAGE, resume, "Let it be chosen again"),
-    AdminRoute("POST", "/catalog/reload", Permission.MANAGE, reload, "Read the configuration anew"),
+    AdminRoute(
+        "GET",
+        "/upstreams",
+        Permission.READ,
+        list_upstreams,
+        "List upstreams",
+        answer=page(UPSTREAM),
+    ),
+    AdminRoute(
+        "POST", f"{_ONE}/drain", Permission.MANAGE, drain, "Send nothing new there", answer=UPSTREAM
+    ),
+    AdminRoute(
+        "POST",
+        f"{_ONE}/resume",
+        Permission.MANAGE,
+        resume,
+        "Let it be chosen again",
+        answer=UPSTREAM,
+    ),
+    AdminRoute(
+        "POST",
+        "/catalog/reload",
+        Permission.MANAGE,
+        reload,
+        "Read the configuration anew",
+        answer=page(UPSTREAM),
+    ),
 )

@@ -6,6 +6,7 @@ from starlette.responses import Response
 
 from gateway.domain.administration import Permission
 from gateway.http.admin.routes import AdminCall, AdminRoute, Confined
+from gateway.http.answers import USAGE
 from gateway.http.usage import ADMIN_FIELDS, usage_response
 
 
@@ -23,6 +24,8 @@ ROUTES = (
         "Usage, charges and costs by team, key, model, upstream, status and time",
         query=ADMIN_FIELDS,
         team=Confined.TEAM,
+        answer=USAGE,
+        streams=("text/csv", "application/x-ndjson"),
         errors=(400, 401, 403, 503),
     ),
 )
