@@ -16,6 +16,7 @@ from gateway.embedded import EmbeddedPostgres, EmbeddedValkey
 from gateway.embedded.programs import binary
 from gateway.simulator import Script
 from tests.crash.site import Site, running_site
+from tests.support.issuer import CLIENT_SECRET, FakeIssuer, issuer, parameters, unsigned
 from tests.support.stack import CONFIGURATION, MODEL
 
 KINDS = ("cheap", "dear", "openai")
@@ -138,6 +139,28 @@ async def logged_in(site: Site, seen: Seen) -> dict[str, str]:
     return {"operator's token": made["token"], "session": token, "csrf token": csrf}
 
 
+async def logged_in_elsewhere(site: Site, fake: FakeIssuer) -> dict[str, str]:
+    """Log in at the issuer, once well and once with a forged token; gives its secrets."""
+    codes = []
+    for sign in (None, unsigned):
+        fake.sign = sign
+        begun = await site.client.get("/admin/v1/oidc/login")
+        back = (await site.client.get(begun.headers["location"])).headers["location"]
+        codes.append(parameters(back)["code"])
+        answer = await site.client.get(back)
+        assert answer.status_code == (401 if sign else 303), answer.text
+        site.client.cookies.pop("igw-oidc", None)
+    token = site.client.cookies["igw-session"]
+    site.client.cookies.clear()
+    return {
+        "client secret": CLIENT_SECRET,
+        "session from the issuer": token,
+        **{f"code {number}": code for number, code in enumerate(codes)},
+        **{f"verifier {no}": form["code_verifier"] for no, form in enumerate(fake.forms)},
+        **{f"id token {no}": text for no, text in enumerate(fake.tokens)},
+    }
+
+
 async def shown_to_operators(site: Site) -> set[str]:
     """Give the tokens of the addresses that callbacks went to, as the list of them shows."""
     admin = {"authorization": f"Bearer {ADMIN_KEY}"}
@@ -184,9 +207,16 @@ async def test_no_secret_comes_out_anywhere(
         "GATEWAY_LOG_FORMAT": "json",
     }
     seen, secrets = Seen(), dict(VENDOR_KEYS)
-    async with running_site(
-        tmp_path, own_postgres, own_valkey, configuration=configuration, variables=variables
-    ) as site:
+    async with (
+        issuer() as fake,
+        running_site(
+            tmp_path,
+            own_postgres,
+            own_valkey,
+            configuration=configuration,
+            variables={**variables, **fake.environment()},
+        ) as site,
+    ):
         async with site.books() as books:
             team = await books.ledger.team(site.team_id)
         assert team is not None
@@ -195,6 +225,7 @@ async def test_no_secret_comes_out_anywhere(
         await everything(site, seen)
         await administered(site)
         secrets |= await logged_in(site, seen)
+        secrets |= await logged_in_elsewhere(site, fake)
         await site.restart_postgres()
         await site.kill("worker")
         await ended(site)

@@ -1,4 +1,4 @@
-"""Limits and revocations over several real API processes: nobody is let through twice."""
+"""Limits, logins and revocations over several real API processes: nobody is let through twice."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 from gateway.domain.access import KeyRules
+from gateway.domain.administration import Role
 from gateway.settings import Settings
 from gateway.wiring.books import Books, open_books
 from tests.support.ports import free_port
@@ -27,6 +28,7 @@ LANTERN = {"model": MODEL, "prompt": "a lantern"}
 PROCESSES = 3
 CLIENTS = 200
 CREDIT = 1_000_000
+PASSWORD = "correct horse battery"
 
 
 @dataclass
@@ -171,3 +173,41 @@ async def test_a_revoked_key_is_refused_by_every_process_within_a_second(site: S
     assert all(0 < at_s < revoked_s + 1 for at_s in last_s)
     answers = [await site.post(number, text) for number in range(PROCESSES)]
     assert [answer.status_code for answer in answers] == [401] * PROCESSES
+
+
+async def test_a_login_holds_in_every_process_and_ends_in_all_of_them_at_once(site: Site) -> None:
+    made, _ = await site.books.operators.create_operator("ada", Role.VIEWER)
+    await site.books.logins.set_password(made.id, PASSWORD)
+    body = {"name": "ada", "password": PASSWORD}
+    answer = await site.clients[0].post("/admin/v1/session", json=body)
+    login = {"cookie": answer.headers["set-cookie"].partition(";")[0]}
+    login["x-csrf-token"] = answer.json()["csrf_token"]
+    for client in site.clients:
+        client.cookies.clear()
+
+    async def statuses(method: str, path: str) -> list[int]:
+        """Ask every process, at once."""
+        calls = (
+            client.request(method, f"/admin/v1{path}", json={"name": "studio"}, headers=login)
+            for client in site.clients
+        )
+        return sorted(answer.status_code for answer in await asyncio.gather(*calls))
+
+    assert await statuses("GET", "/me") == [200] * PROCESSES
+    assert await statuses("POST", "/teams") == [403] * PROCESSES
+    await site.books.operators.change_role(made.id, Role.OPERATOR)
+    assert await statuses("POST", "/teams") == [201, 409, 409]
+    await site.books.operators.revoke_operator(made.id)
+    assert await statuses("GET", "/me") == [401] * PROCESSES
+
+
+async def test_failed_logins_are_counted_over_all_processes(site: Site) -> None:
+    began_s, body = time.monotonic(), {"name": "ada", "password": "not the right password"}
+    answers = await asyncio.gather(
+        *(
+            site.clients[number % PROCESSES].post("/admin/v1/session", json=body)
+            for number in range(30)
+        )
+    )
+    assert time.monotonic() - began_s < 60, "nothing may have come back meanwhile"
+    assert Counter(answer.status_code for answer in answers) == {401: 5, 429: 25}

@@ -79,6 +79,16 @@ class FakeIssuer:
     codes: dict[str, dict[str, str]] = field(default_factory=dict)
     tokens: list[str] = field(default_factory=list)
 
+    def environment(self) -> dict[str, str]:
+        """Give the variables of a gateway whose operators log in here."""
+        return {
+            "GATEWAY_OIDC_ISSUER": self.url,
+            "GATEWAY_OIDC_CLIENT_ID": CLIENT_ID,
+            "GATEWAY_OIDC_CLIENT_SECRET": CLIENT_SECRET,
+            "GATEWAY_OIDC_ROLES": "platform=admin",
+            "GATEWAY_OIDC_ALLOW_HTTP": "true",
+        }
+
     async def serve(self, request: Request) -> Response:
         """Answer one request."""
         path = request.url.path
