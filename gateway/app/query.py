@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from gateway.app.ports import LiveTasks, TaskFilter, TaskPage, TaskStore
@@ -32,11 +33,9 @@ class Query:
             live = None
         return live if live is not None else await self.tasks.get(task_id)
 
-    async def wait(self, task: Task, timeout_s: float) -> Task:
-        """Wait until a task is terminal, at most ``timeout_s``; gives it as it then stands."""
-        if task.status.is_terminal:
-            return task
-        ended = await self.live.wait(task.id, timeout_s)
+    async def wait(self, task: Task, limit: asyncio.Timeout) -> Task:
+        """Wait until a task is terminal, at most until ``limit``; gives it as it then stands."""
+        ended = await self.live.wait(task.id, limit)
         if ended is not None:
             return ended
         return await self.find(task.id) or task

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from gateway.domain.errors import WaitExpired
@@ -17,17 +16,17 @@ class Seats:
     most: int
     taken: int = 0
 
-    @contextmanager
-    def seat(self, task: Task) -> Iterator[None]:
-        """Hold a seat for the length of the block. Raises WaitExpired when all are taken."""
+    def seat(self, task: Task) -> AbstractContextManager[None]:
+        """Hold a seat for the length of a block. Raises WaitExpired when all are taken."""
         if task.status.is_terminal:
-            yield
-            return
+            return nullcontext()
         if self.taken >= self.most:
             message = f"{self.most} callers wait here already. Task {task.id} goes on; query it."
             raise WaitExpired(task.id, message)
+        return self
+
+    def __enter__(self) -> None:
         self.taken += 1
-        try:
-            yield
-        finally:
-            self.taken -= 1
+
+    def __exit__(self, *_error: object) -> None:
+        self.taken -= 1

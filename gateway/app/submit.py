@@ -9,6 +9,7 @@ from os import urandom
 
 import structlog
 
+from gateway.app.indexing import Indexing
 from gateway.app.outlook import Outlook
 from gateway.app.ports import (
     Clock,
@@ -94,6 +95,7 @@ class Submit:
     prices: Prices
     recall: Recall
     live: LiveTasks
+    indexing: Indexing
     outlook: Outlook
     limits: KeyLimits
     inspector: ImageInspector
@@ -212,11 +214,13 @@ class Submit:
         mark: CallMark | None = None,
         *,
         task_id: str | None = None,
+        watched: bool = True,
     ) -> Admission:
         """Accept a draft: its credits are held and its task is durable when this returns.
 
         With a ``task_id`` it is that one or none (TaskIdTaken): the same draft under the same id
-        makes one task, however often.
+        makes one task, however often. ``watched``: somebody is going to wait for its end, so it
+        is indexed by then too.
 
         A call that repeats an earlier one (by its ``mark``) is answered with that one's task,
         however the catalogue or the balance stand by now. Raises what `plan` raises,
@@ -245,13 +249,19 @@ class Submit:
                 raise
             return Admission(earlier, repeated=True)
         reached(CrashPoint.ACCEPT_HELD)
+        if watched:
+            await self._indexed(task, now_ms)
+        else:
+            self.indexing.soon(task)
+        return Admission(task, verdicts=taken.verdicts, warning=plan.warning)
+
+    async def _indexed(self, task: Task, now_ms: int) -> None:
         try:
             await self.live.enqueue(task, now_ms)
         except Unavailable:
             # Postgres has it; the sweeper indexes it when Valkey is back.
-            log.warning("enqueue_failed", task_id=task.id)
+            log.warning("enqueue_failed", task_ids=[task.id])
         reached(CrashPoint.ACCEPT_ENQUEUED)
-        return Admission(task, verdicts=taken.verdicts, warning=plan.warning)
 
     async def _taken(self, principal: Principal, images: int, draft: Draft) -> Taken:
         """Take a call from its key's limits a minute.

@@ -14,9 +14,8 @@ from gateway.domain.errors import NotFound
 from gateway.domain.model import Catalog
 from gateway.embedded import attached
 from gateway.settings import Settings, load_settings
-from gateway.stores.postgres.engine import make_engine
-from gateway.stores.postgres.usage import PostgresUsage
 from gateway.wiring.books import Books, SystemClock, open_books
+from gateway.wiring.reporting import Reports
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +57,15 @@ async def team_named(opened: Books, name: str) -> Team:
 
 
 @asynccontextmanager
-async def reports() -> AsyncGenerator[tuple[PostgresUsage, Catalog, int]]:
+async def reports() -> AsyncGenerator[tuple[Reports, Catalog, int]]:
     """Give the store of usage reports, the catalogue whose rate margins are told at, and the time.
 
     Raises what `books` raises, and ConfigError.
     """
     catalog = catalogue.load(config_in_use(load_settings()), os.environ)
     async with books() as opened:
-        engine = make_engine(opened.database.url)
+        usage = Reports(opened.database.url)
         try:
-            yield PostgresUsage(engine), catalog, SystemClock().now_ms()
+            yield usage, catalog, SystemClock().now_ms()
         finally:
-            await engine.dispose()
+            await usage.aclose()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -25,7 +26,6 @@ from gateway.http.app import create_app
 from gateway.http.connection import BoundedConnection
 from gateway.logs import configure_logging
 from gateway.settings import Settings, SettingsError, load_settings
-from gateway.simulator import DEFAULT_PORTS, SimulatorConfig, run
 from gateway.wiring import meters
 from gateway.wiring.configuration import reload_on_signal
 from gateway.wiring.runtime import Gateway, open_gateway
@@ -120,6 +120,9 @@ async def _serve_api(settings: Settings, addresses: Addresses) -> None:
             ws="none",
             lifespan="off",
         )
+        # What is there by now stays: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
         await _Server(config, draining).serve(sockets=[listener])
 
 
@@ -167,6 +170,8 @@ def run_simulator(
     *, host: str, work_ms: int, ports: Path | None, tied: bool, as_json: bool
 ) -> None:
     """Serve the simulated vendors until SIGTERM or SIGINT."""
+    from gateway.simulator import DEFAULT_PORTS, SimulatorConfig, run
+
     configure_logging()
     if tied:
         _stop_with_parent()

@@ -22,6 +22,7 @@ from gateway.http.mount import dialect_at, edge_table, endpoints, http_routes
 from gateway.http.openapi import document
 from gateway.http.ops import ops_routes
 from gateway.http.replies import error_response
+from gateway.http.waits import Waits
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +48,7 @@ def create_app(core: Core, *, draining: asyncio.Event) -> Application:
     )
     app.router.routes.extend(ops_routes(core, draining))
     app.router.routes.extend(admin_routes(core))
-    found = endpoints(core, draining)
+    found = endpoints(core, Waits(draining))
     app.router.routes.extend(http_routes(found))
     app.edge = Observe(Edge(edge_table(found), super(Application, app).__call__))
     _add_error_handlers(app, core)

@@ -26,7 +26,7 @@ def _dialect(exchange: Exchange) -> BatchDialect:
 
 async def create(exchange: Exchange) -> Response:
     """Accept a file of create calls whole, or refuse it with what is wrong in which line."""
-    if exchange.draining.is_set():
+    if exchange.draining:
         raise ShuttingDown("This process is shutting down; nothing was accepted.")
     core, call, dialect = exchange.core, exchange.call, _dialect(exchange)
     options = dialect.read_batch(call)

@@ -6,7 +6,7 @@ router has the same endpoints, for what is not found here: other methods, unknow
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -80,13 +80,12 @@ class Edge:
         self._table = table
         self._framework = framework
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection event."""
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Give what serves one connection event."""
         found = None
         if scope["type"] == "http" and not scope.get("root_path"):
             found = self._table.find(scope["method"], scope["path"])
         if found is None:
-            await self._framework(scope, receive, send)
-            return
+            return self._framework(scope, receive, send)
         endpoint, scope["path_params"] = found
-        await endpoint(scope, receive, send)
+        return endpoint(scope, receive, send)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 
 from gateway.app.core import Core
 from gateway.app.dialect import Call, Dialect, Route, UploadDialect, View
 from gateway.domain.access import Principal
-from gateway.domain.records import quick
+from gateway.domain.records import changed, quick
 from gateway.domain.submission import Draft, PartlyRead
+from gateway.http.waits import Waits
 
 
 @quick
@@ -17,8 +17,8 @@ from gateway.domain.submission import Draft, PartlyRead
 class Exchange:
     """One authenticated call on its way through a handler.
 
-    ``draining`` is set when this process begins to shut down. ``uploading`` is the dialect again,
-    if pictures can be uploaded in it.
+    ``waits`` end when this process begins to shut down. ``uploading`` is the dialect again, if
+    pictures can be uploaded in it.
     """
 
     core: Core
@@ -27,8 +27,18 @@ class Exchange:
     call: Call
     principal: Principal
     view: View
-    draining: asyncio.Event
+    waits: Waits
     uploading: UploadDialect | None = None
+
+    @property
+    def draining(self) -> bool:
+        """Whether this process has begun to shut down."""
+        return self.waits.draining.is_set()
+
+    def waiting(self) -> Exchange:
+        """Give the exchange without what the caller sent, which may be tens of MiB."""
+        call = changed(self.call, headers={}, query={}, body=b"", form=(), files=())
+        return changed(self, call=call)
 
 
 async def read_draft(exchange: Exchange) -> Draft:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -24,6 +23,7 @@ from gateway.http.calls import body_cap, call_head, read_body, read_multipart
 from gateway.http.exchange import Exchange
 from gateway.http.replies import error_response
 from gateway.http.rules import admit
+from gateway.http.waits import Waits
 
 log = structlog.get_logger(__name__)
 
@@ -66,14 +66,12 @@ WITH_BODY = frozenset(
 class Endpoint:
     """One route of a dialect as an ASGI application; ``path`` names it in metrics."""
 
-    def __init__(
-        self, core: Core, dialect: Dialect, route: Route, path: str, draining: asyncio.Event
-    ) -> None:
+    def __init__(self, core: Core, dialect: Dialect, route: Route, path: str, waits: Waits) -> None:
         self._core = core
         self._dialect = dialect
         self._route = route
         self._path = path
-        self._draining = draining
+        self._waits = waits
         self._handler = HANDLERS[route.operation]
         # Told once: Python looks through every member of a protocol each time it is asked.
         self._uploading = dialect if isinstance(dialect, UploadDialect) else None
@@ -86,18 +84,21 @@ class Endpoint:
         scope["state"]["route"] = self._path
         call = call_head(scope, self._core.public_url)
         view = View(call.base_url, call.request_id, self._core.clock.now_ms())
+        reading = self._read(scope, receive, call, view)
+        # Kept nowhere here: what the caller sent is let go before it waits.
+        del call
         try:
-            response = await self._answer(scope, receive, call, view)
+            response = await self._handler(await reading)
         except GatewayError as error:
-            _note(error, call)
+            _note(error, scope["path"])
             response = error_response(self._dialect, error, view)
         except Exception:
-            log.exception("unexpected_error", path=call.path)
+            log.exception("unexpected_error", path=scope["path"])
             crash = GatewayError("Something went wrong in the gateway.")
             response = error_response(self._dialect, crash, view)
         await response(scope, receive, send)
 
-    async def _answer(self, scope: Scope, receive: Receive, call: Call, view: View) -> Response:
+    async def _read(self, scope: Scope, receive: Receive, call: Call, view: View) -> Exchange:
         core, route = self._core, self._route
         if route.operation is Operation.UPLOAD:
             principal = await uploads.admit(core, self._dialect, call)
@@ -107,10 +108,9 @@ class Endpoint:
         admit(principal, route.operation, client[0] if client else None)
         if self._with_body:
             call = await _with_body(scope, receive, self._cap, call)
-        exchange = Exchange(
-            core, self._dialect, route, call, principal, view, self._draining, self._uploading
+        return Exchange(
+            core, self._dialect, route, call, principal, view, self._waits, self._uploading
         )
-        return await self._handler(exchange)
 
 
 async def _with_body(scope: Scope, receive: Receive, cap: int, call: Call) -> Call:
@@ -121,9 +121,9 @@ async def _with_body(scope: Scope, receive: Receive, cap: int, call: Call) -> Ca
     return changed(call, body=body)
 
 
-def _note(error: GatewayError, call: Call) -> None:
+def _note(error: GatewayError, path: str) -> None:
     """Log what an operator may have to act on; a caller's mistakes are in the access log."""
     if isinstance(error, StoreUnavailable | Unavailable):
-        log.warning("unavailable", path=call.path, reason=str(error))
+        log.warning("unavailable", path=path, reason=str(error))
     elif not isinstance(error, CallerError):
-        log.info("request_failed", path=call.path, code=error.code, reason=error.message)
+        log.info("request_failed", path=path, code=error.code, reason=error.message)

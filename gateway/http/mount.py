@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from gateway.app.core import Core
 from gateway.app.dialect import Dialect, Route
 from gateway.http.edge import Table
 from gateway.http.handlers import HANDLERS, Endpoint
+from gateway.http.waits import Waits
 
 NATIVE = "evolink"
 NATIVE_ROOT = "/v1"
@@ -51,10 +51,10 @@ def _specificity(path: str) -> tuple[list[int], str]:
     return [1 if "{" in segment else 0 for segment in path.split("/")], path
 
 
-def endpoints(core: Core, draining: asyncio.Event) -> list[tuple[Mounted, Endpoint]]:
-    """Give what answers at every address. ``draining`` ends the waits of callers."""
+def endpoints(core: Core, waits: Waits) -> list[tuple[Mounted, Endpoint]]:
+    """Give what answers at every address; callers wait among ``waits``."""
     return [
-        (entry, Endpoint(core, entry.dialect, entry.route, entry.path, draining))
+        (entry, Endpoint(core, entry.dialect, entry.route, entry.path, waits))
         for entry in mounted(core)
     ]
 

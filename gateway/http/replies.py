@@ -29,6 +29,19 @@ def encode(body: object) -> bytes:
     return _ENCODER.encode(body)
 
 
+class _Answer(Response):
+    """A whole body with headers whose names are in lower case; made without looking for more."""
+
+    def __init__(self, content: bytes, status: int, headers: Mapping[str, str]) -> None:
+        self.status_code = status
+        self.background = None
+        self.body = content
+        self.raw_headers = [
+            (name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()
+        ]
+        self.raw_headers.append((b"content-length", b"%d" % len(content)))
+
+
 def to_response(reply: Reply, extra: Mapping[str, str] | None = None) -> Response:
     """Give the HTTP response of a reply."""
     headers = {**reply.headers, **(extra or {})}
@@ -37,7 +50,7 @@ def to_response(reply: Reply, extra: Mapping[str, str] | None = None) -> Respons
     else:
         content = encode(reply.body)
         headers.setdefault("content-type", "application/json")
-    return Response(content, reply.status, headers)
+    return _Answer(content, reply.status, headers)
 
 
 def limit_headers(verdicts: Sequence[Verdict]) -> dict[str, str]:

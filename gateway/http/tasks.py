@@ -10,7 +10,6 @@ from starlette.responses import Response, StreamingResponse
 from gateway.app.dialect import Dialect
 from gateway.domain.errors import ShuttingDown, TaskNotFound, WaitExpired
 from gateway.domain.task import Task
-from gateway.http import waiting
 from gateway.http.create import sse
 from gateway.http.exchange import Exchange
 from gateway.http.replies import to_response
@@ -87,8 +86,8 @@ async def _until_the_end(exchange: Exchange, task: Task) -> AsyncGenerator[bytes
     voice = _voice(exchange, task)
     yield sse("task", voice.render_task(task, exchange.view).body)
     while not task.status.is_terminal:
-        newer = await waiting.wait(exchange, task, EVENT_PAUSE_S)
-        if exchange.draining.is_set() and not newer.status.is_terminal:
+        newer = await exchange.waits.until_ended(exchange.core.query, task, EVENT_PAUSE_S)
+        if exchange.draining and not newer.status.is_terminal:
             yield sse("error", voice.render_error(ShuttingDown(), exchange.view).body)
             return
         if newer.status is task.status and newer.progress == task.progress:

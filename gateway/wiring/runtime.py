@@ -16,6 +16,7 @@ from gateway.app.batch_feeding import Feeder
 from gateway.app.cancel import Cancel
 from gateway.app.core import Core
 from gateway.app.dialect import View
+from gateway.app.indexing import Indexing
 from gateway.app.lost_submits import LostSubmits
 from gateway.app.outlook import Outlook
 from gateway.app.pictures import Pictures
@@ -49,14 +50,12 @@ from gateway.http.replies import encode
 from gateway.settings import Settings
 from gateway.stores.postgres.costs import PostgresCosts
 from gateway.stores.postgres.database import Database
-from gateway.stores.postgres.engine import make_engine
 from gateway.stores.postgres.keys import PostgresKeys
 from gateway.stores.postgres.ledger import PostgresLedger
 from gateway.stores.postgres.outbox import PostgresOutbox
 from gateway.stores.postgres.repeats import PostgresRepeats
 from gateway.stores.postgres.tasks import PostgresTasks
 from gateway.stores.postgres.urls import OldUrls
-from gateway.stores.postgres.usage import PostgresUsage
 from gateway.stores.valkey.budgets import ValkeyBudgets
 from gateway.stores.valkey.connection import Valkey
 from gateway.stores.valkey.health import ValkeyHealthBoard
@@ -72,6 +71,7 @@ from gateway.wiring.configuration import Configuration, load_catalog
 from gateway.wiring.erasure import asset_store
 from gateway.wiring.oidc import open_issuer
 from gateway.wiring.reloads import Reloads
+from gateway.wiring.reporting import Reports
 from gateway.worker import Worker
 
 log = structlog.get_logger(__name__)
@@ -128,20 +128,23 @@ async def open_gateway(
         configuration.build_adapters()
         stack.push_async_callback(configuration.aclose)
         books = await stack.enter_async_context(open_books(settings, database_url))
-        engine = make_engine(database_url)
-        stack.push_async_callback(engine.dispose)
+        reports = Reports(database_url)
+        stack.push_async_callback(reports.aclose)
         valkey = Valkey(redis_url)
         stack.push_async_callback(valkey.aclose)
         live = ValkeyLiveTasks(valkey, books.tasks.get, task_ttl_hours=settings.task_ttl_hours)
         stack.push_async_callback(live.aclose)
+        indexing = Indexing(live)
+        stack.push_async_callback(indexing.aclose)
         parts = _Parts(
             settings=settings,
             configuration=configuration,
             books=books,
             repeats=books.repeats,
-            usage=PostgresUsage(engine),
+            usage=reports,
             valkey=valkey,
             live=live,
+            indexing=indexing,
             health=ValkeyHealthBoard(valkey),
             budgets=ValkeyBudgets(valkey, configuration.limits),
             tracks=ValkeyTracks(valkey),
@@ -167,9 +170,10 @@ class _Parts:
     configuration: Configuration
     books: Books
     repeats: PostgresRepeats
-    usage: PostgresUsage
+    usage: Reports
     valkey: Valkey
     live: ValkeyLiveTasks
+    indexing: Indexing
     health: ValkeyHealthBoard
     budgets: ValkeyBudgets
     tracks: ValkeyTracks
@@ -302,6 +306,7 @@ def _submit(parts: _Parts, limits: ValkeyKeyLimits) -> Submit:
         prices=parts.books.prices,
         recall=Recall(parts.repeats, parts.books.tasks),
         live=parts.live,
+        indexing=parts.indexing,
         outlook=parts.outlook(),
         limits=limits,
         inspector=HeaderInspector(parts.fetcher),

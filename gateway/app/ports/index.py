@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -92,7 +93,7 @@ class LiveTasks(Protocol):
         """Return when a task may have become due (an ``enqueue`` anywhere), or after the time."""
         ...
 
-    async def wait(self, task_id: str, timeout_s: float) -> Task | None:
+    async def wait(self, task_id: str, limit: asyncio.Timeout) -> Task | None:
         """Wait until a task is terminal; None when ``timeout_s`` passed first."""
         ...
 

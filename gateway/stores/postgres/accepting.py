@@ -93,15 +93,17 @@ class Accepting:
                 raise
             # The id or the key was taken while the statement ran: now it shows, and by whom.
             rows = await self._db.write(sql.ACCEPT, *columns, False)
+        if not rows:
+            return [None] * len(batch)
         verdicts = {row["id"]: _verdict(row, again=again) for row in rows}
         crowded = _of_crowded_teams(
-            [new for new in batch if isinstance(verdicts[new.task.id], _Refused)]
+            [new for new in batch if isinstance(verdicts.get(new.task.id), _Refused)]
         )
         if crowded:
             results = await each_alone(lambda part: self._hold_in_turn(part, again=again), crowded)
             ids = (new.task.id for new in crowded)
             verdicts.update(zip(ids, results, strict=True))
-        return [verdicts[new.task.id] for new in batch]
+        return [verdicts.get(new.task.id) for new in batch]
 
     async def _hold_in_turn(
         self, batch: list[EncodedTask], *, again: bool
@@ -119,7 +121,7 @@ class Accepting:
             if fitting:
                 rows = await connection.fetch(sql.ACCEPT, *_columns(fitting), True)
                 verdicts.update((row["id"], _verdict(row, again=again)) for row in rows)
-        return [verdicts[new.task.id] for new in batch]
+        return [verdicts.get(new.task.id) for new in batch]
 
 
 @dataclass(slots=True)
@@ -178,8 +180,11 @@ def encoded(new: NewTask, vault: Vault) -> EncodedTask:
 
 
 def _verdict(row: Any, *, again: bool) -> Exception | None:
-    """Read one row of ACCEPT. A repetition after a lost answer finds its own task: accepted."""
-    if row["held"] or (again and row["same"]):
+    """Read one row of ACCEPT, whose items were not held.
+
+    A repetition after a lost answer finds its own task: accepted.
+    """
+    if again and row["same"]:
         return None
     if row["first_id"] is not None:
         return RepeatedCall(EarlierCall(row["first_id"], row["first_fingerprint"]))

@@ -14,7 +14,6 @@ from gateway.domain.batch import Batch, BatchLine, BatchStatus, LineState
 from gateway.domain.callback import CallbackSpec
 from gateway.domain.money import MICRO_MAX
 from gateway.domain.repeats import CallMark
-from gateway.stores.postgres.batch_tables import ACTIVE
 from gateway.stores.postgres.codec import decode_task, encode, plain
 from gateway.stores.postgres.cursors import cursor_of, read_cursor
 from gateway.stores.postgres.database import Database
@@ -27,6 +26,9 @@ BYTES = 16 * 1024 * 1024
 
 # A line's task, by the one id it can have (`domain/batch.task_id_of`).
 TASK_OF = "('task-' || l.batch_id || '-' || l.no)"
+
+# What still gives a worker something to do.
+ACTIVE = "status IN ('running', 'cancelling') OR running > 0"
 
 COLUMNS = """
 b.id, b.team_id, b.key_id, b.status, b.concurrency, b.total, b.created_ms, b.name, b.running,

@@ -14,8 +14,7 @@ from gateway.app.ports.batches import LineMark, WaitingLine
 from gateway.domain.batch import Batch, LineState
 from gateway.domain.callback import CallbackSpec
 from gateway.domain.submission import Draft
-from gateway.stores.postgres.batch_books import COLUMNS, TASK_OF, batch_of
-from gateway.stores.postgres.batch_tables import ACTIVE
+from gateway.stores.postgres.batch_books import ACTIVE, COLUMNS, TASK_OF, batch_of
 from gateway.stores.postgres.codec import decode_draft, plain
 from gateway.stores.postgres.database import Database
 from gateway.stores.postgres.outbox import callback_id

@@ -14,13 +14,11 @@ from sqlalchemy import (
     text,
 )
 
+from gateway.stores.postgres.batch_books import ACTIVE
 from gateway.stores.postgres.login_tables import metadata
 from gateway.stores.postgres.tables import Word
 
-__all__ = ("ACTIVE", "batch_leases", "batch_lines", "batches", "metadata")
-
-# What still gives a worker something to do.
-ACTIVE = "status IN ('running', 'cancelling') OR running > 0"
+__all__ = ("batch_leases", "batch_lines", "batches", "metadata")
 
 batches = Table(
     "batches",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import asyncpg
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 CONNECT_TIMEOUT_S = 5.0
@@ -27,3 +30,15 @@ def make_engine(
         )
 
     return create_async_engine("postgresql+asyncpg://", async_creator=connect, **options)
+
+
+@contextmanager
+def drivers_errors() -> Iterator[None]:
+    """Raise the driver's own error where SQLAlchemy has wrapped it."""
+    try:
+        yield
+    except DBAPIError as error:
+        driver = error.orig.__cause__ if error.orig else None
+        if driver is None:
+            raise
+        raise driver from error

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import asyncpg
-from sqlalchemy.exc import DBAPIError
 
 from gateway.domain.errors import StoreUnavailable
 
@@ -57,13 +56,6 @@ def away_as_unavailable() -> Iterator[None]:
         if not _is_closed(error):
             raise
         raise StoreUnavailable("The database is away.", _detail(error)) from error
-    except DBAPIError as error:
-        # SQLAlchemy's wrapping; the driver's own error is the cause of its `orig`.
-        driver = error.orig.__cause__ if error.orig else None
-        if driver is None:
-            raise
-        with away_as_unavailable():
-            raise driver from error
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, NullPool, text
 
 import migrations
-from gateway.stores.postgres.engine import make_engine
+from gateway.stores.postgres.engine import drivers_errors, make_engine
 from gateway.stores.postgres.failures import away_as_unavailable
 
 T = TypeVar("T")
@@ -89,7 +89,7 @@ def on_connection(database_url: str, work: Callable[[Connection], T]) -> T:
     async def run() -> T:
         engine = make_engine(database_url, poolclass=NullPool, application_name="gateway migrate")
         try:
-            with away_as_unavailable():
+            with away_as_unavailable(), drivers_errors():
                 connection = await engine.connect()
             try:
                 return await connection.run_sync(work)

@@ -9,16 +9,36 @@ look-up: a plan made while the tables were empty is kept, and must not scan them
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Integer
-
-from gateway.stores.postgres.tables import attempts
-
-_TYPES = {BigInteger: "bigint", Integer: "integer", Boolean: "boolean"}
-_COLUMNS = [(column.name, _TYPES.get(type(column.type), "text")) for column in attempts.columns]
-_NAMES = ", ".join(name for name, _ in _COLUMNS)
-_RECORD = ", ".join(f"{name} {kind}" for name, kind in _COLUMNS)
+# Written out, as `tables.py` has them: to load that for its names would take a process 20 MiB.
+ATTEMPT_COLUMNS = {
+    "id": "text",
+    "task_id": "text",
+    "no": "integer",
+    "upstream": "text",
+    "adapter": "text",
+    "upstream_model": "text",
+    "started_ms": "bigint",
+    "finished_ms": "bigint",
+    "outcome": "text",
+    "upstream_task_id": "text",
+    "code": "text",
+    "reason": "text",
+    "blame": "text",
+    "planned_cost": "bigint",
+    "cost": "bigint",
+    "exposure": "bigint",
+    "polls": "integer",
+    "misses": "integer",
+    "retry_after_ms": "bigint",
+    "idempotent": "boolean",
+    "on_ambiguous": "text",
+    "delivered": "integer",
+    "resolution": "text",
+}
+_NAMES = ", ".join(ATTEMPT_COLUMNS)
+_RECORD = ", ".join(f"{name} {kind}" for name, kind in ATTEMPT_COLUMNS.items())
 _REPLACED = ", ".join(
-    f"{name} = excluded.{name}" for name, _ in _COLUMNS if name not in ("id", "task_id", "no")
+    f"{name} = excluded.{name}" for name in ATTEMPT_COLUMNS if name not in ("id", "task_id", "no")
 )
 
 
@@ -26,7 +46,7 @@ def _write_attempts(parameter: str, winners: str) -> str:
     """Give the statement that upserts a JSON array of attempts whose task is in ``winners``."""
     return f"""
     INSERT INTO attempts ({_NAMES})
-    SELECT {", ".join(f"a.{name}" for name, _ in _COLUMNS)}
+    SELECT {", ".join(f"a.{name}" for name in ATTEMPT_COLUMNS)}
     FROM jsonb_to_recordset({parameter}::jsonb) AS a({_RECORD})
     JOIN {winners} ON {winners}.id = a.task_id
     ON CONFLICT (id) DO UPDATE SET {_REPLACED}
@@ -46,7 +66,7 @@ _CAPS = "concurrent_tasks, credit_cap, monthly_credit_cap"
 
 # Holds credits and inserts tasks for all teams whose whole sum fits, within their budgets too, and
 # with it those of each of their keys with caps (unless $18 says that this was judged). Says for
-# each item whether it was held, what its team had available and had used of its budget, what its
+# each item that was not held why: what its team had available and had used of its budget, what its
 # key had running and spent, whether its id was taken (by the same task, or not), and the earlier
 # call under its Idempotency-Key. A key that another statement stores meanwhile is a unique
 # violation, and nothing of this one is kept. A trigger on transfers counts what was held.
@@ -143,7 +163,7 @@ WITH item AS MATERIALIZED (
     SELECT id, key_id, fingerprint, retries, created_ms FROM fitting WHERE retries IS NOT NULL
 )
 SELECT item.id, item.taken, item.same, item.first_id, item.first_fingerprint,
-    fitting.id IS NOT NULL AS held, coalesce(locked.available, 0) AS available,
+    coalesce(locked.available, 0) AS available,
     b.monthly_budget AS team_budget, coalesce(b.used, 0) AS team_used,
     item.concurrent_tasks, item.credit_cap, item.monthly_credit_cap,
     coalesce(m.running, 0) AS key_running, coalesce(m.held, 0) AS key_held,
@@ -153,6 +173,7 @@ LEFT JOIN fitting ON fitting.id = item.id
 LEFT JOIN locked ON locked.team_id = item.team_id
 LEFT JOIN budgeted b ON b.team_id = item.team_id
 LEFT JOIN metered m ON m.limits_id = item.limits_id
+WHERE fitting.id IS NULL
 """
 
 # Gives what teams have available and keeps their accounts from moving until the commit.

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from gateway.domain.errors import InvalidRequest, Problem
 from gateway.domain.usage import DAY_MS, HOUR_MS, UsageQuery, UsageSum
+from gateway.stores.postgres.engine import drivers_errors
 from gateway.stores.postgres.failures import away_as_unavailable
 
 # The expression of a group over usage lines or days, in which ``at_ms`` is a moment of the day.
@@ -55,7 +56,7 @@ class PostgresUsage:
 
         Raises InvalidRequest for a team or key there is none of.
         """
-        with away_as_unavailable():
+        with away_as_unavailable(), drivers_errors():
             async with self._engine.connect() as connection:
                 await connection.execute(TIMEOUT)
                 teams = await _ids(connection, "team", query.team)

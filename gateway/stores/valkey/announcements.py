@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 from redis.asyncio.client import PubSub
 
+from gateway.app.gates import Gate
 from gateway.domain.errors import IndexUnavailable
 from gateway.stores.valkey import keys
 from gateway.stores.valkey.connection import Valkey
@@ -38,27 +39,37 @@ class Announcements:
     def __init__(self, valkey: Valkey) -> None:
         """Take the server to listen to; connects nothing."""
         self._valkey = valkey
-        self._watchers: dict[str, set[asyncio.Event]] = {}
+        self._watchers: dict[str, tuple[Gate, ...]] = {}
         self._due = asyncio.Event()
         self._loops: list[asyncio.Task[None]] = []
         self.hears = False
 
     @contextmanager
-    def watching(self, task_id: str) -> Iterator[asyncio.Event]:
-        """Give an event that is set whenever this task may have changed.
+    def watching(self, task_id: str) -> Iterator[Gate]:
+        """Give what `watch` gives, for the length of the block."""
+        gate = self.watch(task_id)
+        try:
+            yield gate
+        finally:
+            self.unwatch(task_id, gate)
 
-        Look at the task after entering: what changed before is not announced again.
+    def watch(self, task_id: str) -> Gate:
+        """Give what is opened whenever this task may have changed; `unwatch` it in the end.
+
+        Look at the task afterwards: what changed before is not announced again.
         """
         self._start()
-        event = asyncio.Event()
-        watchers = self._watchers.setdefault(task_id, set())
-        watchers.add(event)
-        try:
-            yield event
-        finally:
-            watchers.discard(event)
-            if not watchers and self._watchers.get(task_id) is watchers:
-                del self._watchers[task_id]
+        gate = Gate()
+        self._watchers[task_id] = (*self._watchers.get(task_id, ()), gate)
+        return gate
+
+    def unwatch(self, task_id: str, gate: Gate) -> None:
+        """End a watch."""
+        others = tuple(one for one in self._watchers[task_id] if one is not gate)
+        if others:
+            self._watchers[task_id] = others
+        else:
+            del self._watchers[task_id]
 
     async def wait_due(self, timeout_s: float) -> None:
         """Return when something became due anywhere, or after the time."""
@@ -132,14 +143,14 @@ class Announcements:
         if announcement == DUE:
             self._due.set()
             return
-        for event in self._watchers.get(announcement[1:], ()):
-            event.set()
+        for gate in self._watchers.get(announcement[1:], ()):
+            gate.set()
 
     async def _wake_all(self) -> None:
         """Wake every waiter, in slices so that the loop keeps serving."""
         self._due.set()
         for no, task_id in enumerate(list(self._watchers)):
-            for event in self._watchers.get(task_id, ()):
-                event.set()
+            for gate in self._watchers.get(task_id, ()):
+                gate.set()
             if no % LOOK_AGAIN_SLICE == LOOK_AGAIN_SLICE - 1:
                 await asyncio.sleep(0.01)

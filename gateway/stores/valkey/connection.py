@@ -6,6 +6,7 @@ the next pipeline, and no caller's cancellation can leave a half-read connection
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -73,7 +74,8 @@ class Valkey:
         self._clock = clock
         self._away_until = 0.0
         self._is_away = False
-        self._pool = _pool(url, CONNECTIONS_MAX)
+        # One limit for a whole batch: the driver would start a task for each of its own.
+        self._pool = _pool(url, CONNECTIONS_MAX, reply_timeout_s=None)
         self._coalescer: Coalescer[_Command, Any] = Coalescer(
             self._run_batch,
             closed=IndexUnavailable,
@@ -118,7 +120,7 @@ class Valkey:
     @asynccontextmanager
     async def subscribed(self, channel: str) -> AsyncIterator[PubSub]:
         """Listen to a channel on a connection of its own. Raises IndexUnavailable, body too."""
-        pool = _pool(self.url, 1)
+        pool = _pool(self.url, 1, reply_timeout_s=REPLY_TIMEOUT_S)
         pubsub: Any = Redis(connection_pool=pool).pubsub()
         try:
             await pubsub.subscribe(channel)
@@ -151,11 +153,15 @@ class Valkey:
         return replies
 
     async def _on_connection(self, work: Callable[[Connection], Awaitable[list[Any]]]) -> list[Any]:
-        connection: Connection = await self._pool.get_connection()
         try:
-            return await work(connection)
-        finally:
-            await self._pool.release(connection)
+            async with asyncio.timeout(CONNECT_TIMEOUT_S + REPLY_TIMEOUT_S):
+                connection: Connection = await self._pool.get_connection()
+                try:
+                    return await work(connection)
+                finally:
+                    await self._pool.release(connection)
+        except TimeoutError as error:
+            raise RedisError("no answer in time") from error
 
     async def _exchange(self, connection: Connection, commands: list[_Command]) -> list[Any]:
         replies = await _pipeline(connection, commands)
@@ -173,13 +179,13 @@ class Valkey:
         return replies
 
 
-def _pool(url: str, connections: int) -> Any:
+def _pool(url: str, connections: int, *, reply_timeout_s: float | None) -> Any:
     """Give a pool that waits when it is empty; Any, for redis-py leaves its methods untyped."""
     return BlockingConnectionPool.from_url(
         url,
         max_connections=connections,
         timeout=REPLY_TIMEOUT_S,
-        socket_timeout=REPLY_TIMEOUT_S,
+        socket_timeout=reply_timeout_s,
         socket_connect_timeout=CONNECT_TIMEOUT_S,
         retry=Retry(NoBackoff(), 0),
         protocol=2,

@@ -11,7 +11,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from itertools import count
 from uuid import uuid4
 
@@ -235,14 +235,22 @@ class ValkeyLiveTasks:
 
     # --- waiting -------------------------------------------------------------------------
 
-    async def wait(self, task_id: str, timeout_s: float) -> Task | None:
-        """Wait until a task is terminal; None when ``timeout_s`` passed first. Never raises."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s), aclosing(self.events(task_id)) as events:
-                async for task in events:
-                    if task.status.is_terminal:
+    async def wait(self, task_id: str, limit: asyncio.Timeout) -> Task | None:
+        """Wait until a task is terminal; None when ``limit`` came first. Never raises."""
+        changed = self._news.watch(task_id)
+        try:
+            async with limit:
+                while True:
+                    changed.clear()
+                    task = await self._look(task_id)
+                    if task is not None and task.status.is_terminal:
                         return task
-        return None
+                    task = None
+                    await changed.wait()
+        except TimeoutError:
+            return None
+        finally:
+            self._news.unwatch(task_id, changed)
 
     async def events(self, task_id: str) -> AsyncGenerator[Task]:
         """Give the task now and after every visible change, until terminal. Never raises."""

@@ -174,7 +174,7 @@ async def live_a_life(url: str, database: FakePostgres) -> None:
     live = ValkeyLiveTasks(connection, database.get)
     await until_back(connection)
     await live.enqueue(a_task(), connection.now_ms())
-    waiting = asyncio.create_task(live.wait(a_task().id, 20))
+    waiting = asyncio.create_task(live.wait(a_task().id, asyncio.timeout(20)))
     (lease,) = await live.claim(1, 10_000)
     await live.renew([lease], 10_000)
     assert await live.save(lease, ended(a_task()), None)

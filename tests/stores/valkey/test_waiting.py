@@ -32,7 +32,7 @@ async def until_watched(live: ValkeyLiveTasks, count: int) -> None:
 
 async def test_a_waiter_gets_the_task_that_another_process_ends(redis_url, live, database, now):
     await live.enqueue(a_task(), now.ms)
-    waiting = asyncio.create_task(live.wait(a_task().id, 20))
+    waiting = asyncio.create_task(live.wait(a_task().id, asyncio.timeout(20)))
     await until_heard(live)
     connection = Valkey(redis_url, clock=now)
     await finish(ValkeyLiveTasks(connection, database.get), a_task())
@@ -43,7 +43,7 @@ async def test_a_waiter_gets_the_task_that_another_process_ends(redis_url, live,
 async def test_a_task_that_ended_before_the_wait_is_given_at_once(live, now):
     await live.enqueue(a_task(), now.ms)
     await finish(live, a_task())
-    assert await live.wait(a_task().id, 20) == ended(a_task())
+    assert await live.wait(a_task().id, asyncio.timeout(20)) == ended(a_task())
 
 
 async def test_a_wait_that_begins_while_the_task_ends_never_hangs(monkeypatch, live, now):
@@ -52,19 +52,21 @@ async def test_a_wait_that_begins_while_the_task_ends_never_hangs(monkeypatch, l
     await until_heard(live)
     for no in range(100):
         await live.enqueue(a_task(no), now.ms)
-        found, _ = await asyncio.gather(live.wait(a_task(no).id, 20), finish(live, a_task(no)))
+        found, _ = await asyncio.gather(
+            live.wait(a_task(no).id, asyncio.timeout(20)), finish(live, a_task(no))
+        )
         assert found == ended(a_task(no))
 
 
 async def test_a_wait_gives_none_when_its_time_is_over(live, now):
     await live.enqueue(a_task(), now.ms)
-    assert await live.wait(a_task().id, 0.05) is None
+    assert await live.wait(a_task().id, asyncio.timeout(0.05)) is None
     assert live._news.watched == 0
 
 
 async def test_a_cancelled_wait_leaves_nothing_behind(live, now):
     await live.enqueue(a_task(), now.ms)
-    waiting = asyncio.create_task(live.wait(a_task().id, 20))
+    waiting = asyncio.create_task(live.wait(a_task().id, asyncio.timeout(20)))
     await until_watched(live, 1)
     waiting.cancel()
     await asyncio.wait([waiting])
@@ -74,7 +76,7 @@ async def test_a_cancelled_wait_leaves_nothing_behind(live, now):
 async def test_a_waiter_of_a_task_that_only_postgres_knows_is_told(monkeypatch, live, database):
     monkeypatch.setattr(announcements, "LOOK_AGAIN_S", 0.02)
     monkeypatch.setattr(announcements, "LOOK_AGAIN_DEAF_S", 0.02)
-    waiting = asyncio.create_task(live.wait(a_task().id, 20))
+    waiting = asyncio.create_task(live.wait(a_task().id, asyncio.timeout(20)))
     await until_watched(live, 1)
     database.tasks[a_task().id] = ended(a_task())
     assert await waiting == ended(a_task())
@@ -87,11 +89,11 @@ async def test_waiters_are_answered_from_postgres_while_valkey_is_away(
     connection = Valkey(own_valkey.url)
     live = ValkeyLiveTasks(connection, database.get)
     await live.enqueue(a_task(), connection.now_ms())
-    waiting = asyncio.create_task(live.wait(a_task().id, 20))
+    waiting = asyncio.create_task(live.wait(a_task().id, asyncio.timeout(20)))
     await until_heard(live)
     await asyncio.to_thread(own_valkey.kill)
     database.away = True
-    late = asyncio.create_task(live.wait(a_task().id, 20))
+    late = asyncio.create_task(live.wait(a_task().id, asyncio.timeout(20)))
     await until_watched(live, 1)
     database.away = False
     database.tasks[a_task().id] = ended(a_task())
@@ -105,7 +107,7 @@ async def test_waiters_are_told_again_after_valkey_came_back(monkeypatch, own_va
     monkeypatch.setattr(announcements, "LOOK_AGAIN_DEAF_S", 60.0)
     connection = Valkey(own_valkey.url)
     live = ValkeyLiveTasks(connection, database.get)
-    waiting = asyncio.create_task(live.wait(a_task().id, 20))
+    waiting = asyncio.create_task(live.wait(a_task().id, asyncio.timeout(20)))
     await until_heard(live)
     await asyncio.to_thread(own_valkey.kill)
     await until(lambda: not live._news.hears)
@@ -148,7 +150,7 @@ async def test_two_thousand_waiters_share_one_subscription_and_little_memory(liv
     await until_heard(live)
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
-    waiting = [asyncio.create_task(live.wait(task.id, 60)) for task in tasks]
+    waiting = [asyncio.create_task(live.wait(task.id, asyncio.timeout(60))) for task in tasks]
     await until_watched(live, 2_000)
     await server.ping()
     each = (tracemalloc.get_traced_memory()[0] - before) / 2_000
