@@ -8,6 +8,8 @@ _SQL = "gateway/stores/postgres/task_sql.py"
 _MACHINE = "gateway/domain/machine.py"
 _MATRIX = "tests/crash/test_matrix.py::test_a_quarter_of_the_matrix"
 _SETTLE = "tests/stores/postgres/test_settle.py"
+_FEED = "gateway/stores/postgres/batch_feed.py"
+_BATCHES = "tests/stores/postgres/test_batches.py"
 _CAPS = "tests/stores/postgres/test_key_caps.py"
 
 
@@ -216,6 +218,27 @@ BREAKS = (
         "return key",
         "tests/stores/postgres/test_repeats.py"
         "::test_what_is_stored_of_a_key_says_neither_the_key_nor_who_else_uses_it",
+    ),
+    Break(
+        "a line of a batch is one task, whoever sends it: its one id",
+        "gateway/app/batch_feeding.py",
+        "await self.submit.accept(principal, self.dialect, draft, task_id=task_id)",
+        "await self.submit.accept(principal, self.dialect, draft)",
+        "tests/e2e/test_batches.py::test_every_line_becomes_one_task_with_its_pictures",
+    ),
+    Break(
+        "a line whose task exists was accepted, whatever is said of it",
+        _FEED,
+        "told.code IS NULL OR {_EXISTS} AS accepted",
+        "told.code IS NULL AS accepted",
+        f"{_BATCHES}::test_a_line_whose_task_exists_was_accepted_whatever_is_said",
+    ),
+    Break(
+        "a worker that lost a team's lease moves none of its batches",
+        _FEED,
+        "WHERE b.id = $2 AND s.runner = $1 FOR UPDATE OF b",
+        "WHERE b.id = $2 AND (s.runner = $1 OR true) FOR UPDATE OF b",
+        f"{_BATCHES}::test_a_runner_without_the_lease_changes_nothing",
     ),
     Break(
         "an address is judged when the socket is opened, not only when it is read",

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
@@ -185,7 +186,7 @@ class Site:
         self.tasks[name] = answer.headers["x-task-id"]
         return self.tasks[name]
 
-    async def batch(self, lines: int, concurrency: int = 10, **fields: Any) -> str:
+    async def batch(self, lines: int, concurrency: int = 10, token: str = "", **fields: Any) -> str:
         """Send a batch as a careful client does; gives its id.
 
         Its lines call back too, unless ``callback_url`` is None.
@@ -196,7 +197,8 @@ class Site:
         text = "\n".join(
             json.dumps({"prompt": f"a kite {name} {no}", **body}) for no in range(1, lines + 1)
         )
-        path = f"/v1/batches?concurrency={concurrency}&callback_url={self.callback_url}"
+        hook = quote(f"{self.callback_url}{token}", safe="")
+        path = f"/v1/batches?concurrency={concurrency}&callback_url={hook}"
         answer = await self._until_answered("POST", path, None, headers, content=text)
         assert answer.status_code == 200, answer.text
         batch_id: str = answer.json()["id"]

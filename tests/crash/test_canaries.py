@@ -72,6 +72,8 @@ async def everything(site: Site, seen: Seen) -> None:
         headers = {"idempotency-key": f"{TOKENS['idempotency key']}{number}", **sent_along}
         extra = dict.fromkeys(("user", "safety_identifier"), TOKENS["end user"])
         await site.generate({**body, **extra}, **headers)
+    query = f"?token={TOKENS['callback query']}"
+    await site.batch(2, token=query, callback_url=hook)
     refused = [
         ("POST", {**body, "n": 99}, key),
         ("POST", {**body, "metadata": {"note": TOKENS["metadata"]}}, key),

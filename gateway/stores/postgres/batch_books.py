@@ -62,14 +62,18 @@ ORDER BY b.created_ms DESC, b.id DESC LIMIT $4
 PAGE = f"SELECT {COLUMNS} FROM batches b WHERE true {_PAGE}"
 PAGE_OF_TEAM = f"SELECT {COLUMNS} FROM batches b WHERE b.team_id = $5 {_PAGE}"
 
-# Gives lines that ended, in their order, with their tasks.
+# Gives lines that ended, in their order, with their tasks. Rows are compared so that the order of
+# the index is used whatever is known of the table; those of other batches are dropped.
 RESULTS = f"""
 SELECT l.no, l.custom_id, l.state, l.images, l.charged, l.code, l.message, t.doc
-FROM batch_lines l LEFT JOIN LATERAL (
+FROM (
+    SELECT batch_id, no, custom_id, state, images, charged, code, message FROM batch_lines
+    WHERE (batch_id, no) > ($1, $2) AND state NOT IN ('waiting', 'running')
+    ORDER BY batch_id, no LIMIT $3
+) l LEFT JOIN LATERAL (
     SELECT doc FROM tasks WHERE id = {TASK_OF} LIMIT 1
 ) t ON true
-WHERE l.batch_id = $1 AND l.no > $2 AND l.state NOT IN ('waiting', 'running')
-ORDER BY l.no LIMIT $3
+WHERE l.batch_id = $1 ORDER BY l.no
 """
 
 RESUME = """

@@ -50,10 +50,12 @@ mine AS MATERIALIZED (
     WHERE b.id = $2 AND s.runner = $1 FOR UPDATE OF b
 )
 """
-_EXISTS = f"""(
-    EXISTS (SELECT FROM tasks WHERE id = {TASK_OF})
-    OR EXISTS (SELECT FROM usage WHERE task_id = {TASK_OF})
-)"""
+# Whether the task of a line ``l`` exists, or did. Look-ups with a limit are never made a scan.
+_LOOKED_UP = f"""
+LEFT JOIN LATERAL (SELECT id FROM tasks WHERE id = {TASK_OF} LIMIT 1) t ON true
+LEFT JOIN LATERAL (SELECT task_id FROM usage WHERE task_id = {TASK_OF} LIMIT 1) u ON true
+"""
+_EXISTS = "(t.id IS NOT NULL OR u.task_id IS NOT NULL)"
 _EMPTIED = "draft = '', callback_url = NULL, callback_events = NULL"
 
 # Notes which lines of a team ended. Usage rows are written by the settlement that ends a task, and
@@ -93,14 +95,23 @@ SELECT {COLUMNS} FROM batches b JOIN batch_leases s ON s.team_id = b.team_id
 WHERE b.team_id = $2 AND s.runner = $1 AND ({ACTIVE}) ORDER BY b.created_ms, b.id
 """
 
-# Gives the next lines to send: the first, and further ones while they are not too many bytes.
+# Gives the next lines to send: the first, and further ones while they are not too many bytes. Rows
+# are compared so that the order of the index is used, however many lines wait.
 WAITING = f"""
+WITH next AS MATERIALIZED (
+    SELECT batch_id, state, no FROM batch_lines
+    WHERE state IN ('waiting', 'running') AND (batch_id, state, no) > ($1, 'waiting', 0)
+    ORDER BY batch_id, state, no LIMIT $2
+), sized AS MATERIALIZED (
+    SELECT l.*, sum(octet_length(l.draft)) OVER (ORDER BY l.no) AS bytes
+    FROM next n CROSS JOIN LATERAL (
+        SELECT batch_id, no, draft, callback_url, callback_events FROM batch_lines
+        WHERE batch_id = n.batch_id AND no = n.no LIMIT 1
+    ) l WHERE n.batch_id = $1 AND n.state = 'waiting'
+)
 SELECT l.no, l.draft, l.callback_url, l.callback_events, {_EXISTS} AS sent
-FROM (
-    SELECT no, sum(octet_length(draft)) OVER (ORDER BY no) AS bytes FROM batch_lines
-    WHERE batch_id = $1 AND state = 'waiting' ORDER BY no LIMIT $2
-) n JOIN batch_lines l ON l.batch_id = $1 AND l.no = n.no
-WHERE n.bytes - octet_length(l.draft) < $3 ORDER BY l.no
+FROM sized l {_LOOKED_UP}
+WHERE l.bytes - octet_length(l.draft) < $3 ORDER BY l.no
 """
 
 # Notes lines as accepted (no code) or refused.
@@ -110,8 +121,10 @@ WITH {_MINE}, told AS MATERIALIZED (
 ), judged AS MATERIALIZED (
     SELECT l.batch_id, l.no, told.code, told.message,
         told.code IS NULL OR {_EXISTS} AS accepted
-    FROM told JOIN mine ON true
-    JOIN batch_lines l ON l.batch_id = mine.id AND l.no = told.no AND l.state = 'waiting'
+    FROM told JOIN mine ON true CROSS JOIN LATERAL (
+        SELECT batch_id, no FROM batch_lines
+        WHERE batch_id = mine.id AND no = told.no AND state = 'waiting' LIMIT 1
+    ) l {_LOOKED_UP}
 ), noted AS (
     UPDATE batch_lines l SET {_EMPTIED},
         state = CASE WHEN j.accepted THEN 'running' ELSE 'failed' END,
@@ -137,7 +150,7 @@ FROM mine WHERE b.id = mine.id AND mine.status = 'running'
 DROP = f"""
 WITH {_MINE}, judged AS MATERIALIZED (
     SELECT l.batch_id, l.no, {_EXISTS} AS accepted
-    FROM mine JOIN batch_lines l ON l.batch_id = mine.id AND l.state = 'waiting'
+    FROM mine JOIN batch_lines l ON l.batch_id = mine.id AND l.state = 'waiting' {_LOOKED_UP}
     WHERE mine.status = 'cancelling'
 ), noted AS (
     UPDATE batch_lines l SET {_EMPTIED},
