@@ -1,4 +1,4 @@
-"""What bounds batches: the team's lines, the size of a file, every kind of budget, the catalogue."""
+"""What bounds batches: the lines of a team, the size of a file, every budget, the catalogue."""
 
 from __future__ import annotations
 
