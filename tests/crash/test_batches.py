@@ -44,6 +44,7 @@ async def kill_the_feeder(site: Site) -> float:
     pid = await site.held(CrashPoint.BATCH_SENT)
     at = time.monotonic()
     await site.kill("worker", pid)
+    site.release(CrashPoint.BATCH_SENT, pid)
     async with asyncio.timeout(TAKEN_OVER_WITHIN_S):
         while await runner_of(site) == before:
             await asyncio.sleep(0.1)
