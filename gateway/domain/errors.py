@@ -64,7 +64,7 @@ class Problem:
 class GatewayError(Exception):
     """Something went wrong in the gateway."""
 
-    status: ClassVar[int] = 500
+    status: int = 500
     type: ClassVar[str] = "api_error"
     code: str = "internal_error"
     param: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 
 import structlog
 from fastapi import FastAPI
@@ -14,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway import __version__
 from gateway.app.core import Core
 from gateway.app.dialect import View
-from gateway.domain.errors import GatewayError, MethodNotAllowed, RouteNotFound
+from gateway.domain.errors import CallerError, GatewayError, MethodNotAllowed, RouteNotFound
 from gateway.http.admin.serve import admin_routes
 from gateway.http.edge import Edge
 from gateway.http.middleware import Observe
@@ -63,6 +64,18 @@ def create_app(core: Core, *, draining: asyncio.Event) -> Application:
     return app
 
 
+def _refused(request: Request, status: int) -> GatewayError:
+    """Give what the framework refuses by itself, under the status that it says."""
+    if status == RouteNotFound.status:
+        return RouteNotFound(f"There is nothing at {request.url.path}.")
+    if status == MethodNotAllowed.status:
+        return MethodNotAllowed(f"{request.method} is not answered at {request.url.path}.")
+    words = f"{HTTPStatus(status).phrase}."
+    error = CallerError(words) if status < 500 else GatewayError(words)
+    error.status = status
+    return error
+
+
 def _add_error_handlers(app: FastAPI, core: Core) -> None:
     def answer(request: Request, error: GatewayError) -> Response:
         request_id = request.scope.get("state", {}).get("request_id", "")
@@ -70,11 +83,10 @@ def _add_error_handlers(app: FastAPI, core: Core) -> None:
         return error_response(dialect_at(core, request.url.path), error, view)
 
     async def on_http(request: Request, error: Exception) -> Response:
-        status = error.status_code if isinstance(error, HTTPException) else 500
-        if status == MethodNotAllowed.status:
-            message = f"{request.method} is not answered at {request.url.path}."
-            return answer(request, MethodNotAllowed(message))
-        return answer(request, RouteNotFound(f"There is nothing at {request.url.path}."))
+        refusal = error if isinstance(error, HTTPException) else HTTPException(500)
+        response = answer(request, _refused(request, refusal.status_code))
+        response.headers.update(refusal.headers or {})
+        return response
 
     async def on_crash(request: Request, error: Exception) -> Response:
         log.error("unexpected_error", path=request.url.path, exc_info=error)

@@ -22,7 +22,7 @@ from gateway.domain.steps import (
     Submit,
 )
 from gateway.domain.task import Outcome, TaskStatus
-from tests.domain.test_machine import (
+from tests.domain.tasks import (
     BOTH,
     DEADLINE,
     DELIVERED,

@@ -9,8 +9,8 @@ import pytest
 
 from gateway.domain.errors import Blame
 from gateway.domain.lost import LATE_MS, SKEW_MS, ListedJob, LostSubmit, job_of, verdicts
-from tests.domain.test_machine import NOW, failed, started
-from tests.domain.test_machine import a_task as task_of
+from tests.domain.tasks import NOW, failed, started
+from tests.domain.tasks import a_task as task_of
 
 T = 10_000_000
 MINUTE = 60_000

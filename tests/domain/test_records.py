@@ -26,7 +26,7 @@ from gateway.domain.repeats import RETRY_PAUSE_MS, RETRY_TTL_MS, CallMark, Earli
 from gateway.domain.request import GenerationRequest
 from gateway.domain.submission import Draft, PartlyRead
 from gateway.domain.task import Attempt, Outcome
-from tests.domain.test_machine import a_task
+from tests.domain.tasks import a_task
 
 LOST = Attempt("a1", 1, "cheap", "evolink", "wan", 0, 60_000, Outcome.UNKNOWN, exposure=60_000)
 

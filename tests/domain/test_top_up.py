@@ -21,7 +21,7 @@ from gateway.domain.steps import (
 )
 from gateway.domain.strategy import RoutingPolicy
 from gateway.domain.task import Ending, Image, TaskError, TaskStatus, charge
-from tests.domain.test_machine import (
+from tests.domain.tasks import (
     ACCEPTED,
     BOTH,
     DEADLINE,

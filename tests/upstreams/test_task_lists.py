@@ -13,9 +13,9 @@ from gateway.domain.errors import Sent, UpstreamError
 from gateway.domain.lost import ListedJob
 from gateway.domain.upstream import Accepted
 from gateway.upstreams import ADAPTERS, dashscope, evolink
+from tests.upstreams.benches import WORK_MS, Bench, bench
 from tests.upstreams.support import NOW_S, Vendor, adapter_at, says
 from tests.upstreams.test_build import PROTOCOLS
-from tests.upstreams.test_contract import WORK_MS, Bench, bench
 
 NOW_MS = NOW_S * 1000
 MINUTE = 60_000
