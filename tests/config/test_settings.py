@@ -59,6 +59,10 @@ def test_the_manual_gives_each_setting_a_reason():
         ("CONFIG", "/nowhere/gateway.toml", "no such file"),
         ("CALLBACK_CA_FILE", "/nowhere/ca.pem", "no such file"),
         ("LOG_FORMAT", "xml", "'console' or 'json'"),
+        ("OIDC_ISSUER", "id.example.com", "http:// or https:// URL"),
+        ("OIDC_ROLES", "platform=king", "'platform=king' is not group=role"),
+        ("OIDC_ROLES", "artists=member", "group=member:team"),
+        ("SESSION_IDLE_HOURS", "0", "greater than or equal to 1"),
         ("SYNC_WAIT_SECONDS", "0", "greater than or equal to 1"),
     ],
 )
