@@ -181,19 +181,20 @@ class Feeder:
             self.over(ended)
 
     async def _call_off(self, batch: Batch) -> None:
-        """End what was not sent; cancel, once, what waits in a queue still."""
+        """End what was not sent; cancel, once, what can be cancelled still."""
         if batch.id in self._called_off:
             return
         dropped = await self.feed.drop(self._runner, batch.id)
         self.counted({LineState.CANCELLED: dropped})
         self._called_off.add(batch.id)
+        numbers = await self.feed.under_way(batch.id)
+        await asyncio.gather(*(self._cancel_task(batch, no) for no in numbers))
+
+    async def _cancel_task(self, batch: Batch, no: int) -> None:
+        """Cancel a line's task where that is still honest; otherwise it runs out."""
         owner = Principal(team_id=batch.team_id, team_name="", key_id=batch.key_id)
-        for no in await self.feed.under_way(batch.id):
-            task_id = task_id_of(batch.id, no)
-            with suppress(CallerError, Unavailable):
-                task = await self.cancel.query.task(owner, task_id)
-                if task.can_cancel:
-                    await self.cancel.cancel(owner, task_id)
+        with suppress(CallerError, Unavailable):
+            await self.cancel.cancel(owner, task_id_of(batch.id, no))
 
     async def _send_some(self, batch: Batch, count: int) -> None:
         """Send the next lines, at most ``count``, unless the batch is braked."""
