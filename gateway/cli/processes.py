@@ -6,11 +6,12 @@ import asyncio
 import gc
 import json
 import os
+import resource
 import signal
 import socket
 import threading
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 GRACE_S = 8
 KEEPALIVE_S = 75
 BACKLOG = 2048
+OPEN_FILES_MAX = 65_536
 
 
 def _run(
@@ -49,12 +51,25 @@ def _run(
     try:
         settings = load_settings(**options)
         configure_logging(settings.log_format)
+        _allow_files()
         if tied:
             _stop_with_parent()
         with engines_of(settings) as addresses:
             uvloop.run(work(settings, addresses))
     except (GatewayError, EmbeddedEngineError, SettingsError) as error:
         fail(str(error), as_json=as_json)
+
+
+def _allow_files() -> None:
+    """Raise the limit on open files as far as we may: every call under way is a socket.
+
+    Many systems allow 1,024 at first and far more on request.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES_MAX)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _stop_with_parent() -> None:

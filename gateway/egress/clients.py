@@ -31,7 +31,10 @@ POOL_S = 5.0
 # Shorter than the 5 s after which common servers drop an idle connection: a paid POST must not
 # race with that close, since its outcome would be unknown.
 KEEPALIVE_S = 4.0
-CONNECTIONS_MAX = 512
+# As many as a worker visits tasks at once: a call that blocks until the pictures are there must not
+# wait for another's to end.
+UPSTREAM_CONNECTIONS_MAX = 4096
+CALLBACK_CONNECTIONS_MAX = 512
 FETCH_CONNECTIONS_MAX = 64
 FETCH_READ_S = 20.0
 ISSUER_S = 10.0
@@ -81,7 +84,7 @@ def upstream_client(upstream: Upstream, lookup: Lookup | None = None) -> Guarded
         exemption,
         _tls(None),
         timeout=httpx.Timeout(answer_s, connect=CONNECT_S, pool=POOL_S),
-        connections_max=CONNECTIONS_MAX,
+        connections_max=UPSTREAM_CONNECTIONS_MAX,
         base_url=upstream.base_url,
     )
 
@@ -97,7 +100,7 @@ def callback_client(
         Listed(AllowedHosts.of(allowed_hosts)),
         _tls(str(ca_file) if ca_file else None),
         timeout=httpx.Timeout(TIMEOUT_S, connect=CONNECT_S, pool=POOL_S),
-        connections_max=CONNECTIONS_MAX,
+        connections_max=CALLBACK_CONNECTIONS_MAX,
     )
 
 

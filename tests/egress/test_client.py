@@ -216,6 +216,25 @@ async def test_who_is_cancelled_leaves_no_answer_to_the_next():
         assert await whole(client, "GET", url + "quick") == b"/v1/quick"
 
 
+async def test_a_thousand_blocking_calls_are_at_the_vendor_at_once():
+    arrived, everybody = 0, asyncio.Event()
+
+    async def answer(_: Received, writer: asyncio.StreamWriter) -> None:
+        nonlocal arrived
+        arrived += 1
+        if arrived == 1000:
+            everybody.set()
+        await everybody.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+
+    async with receiver(answer, keep_alive=True) as server, client_of(server.port) as client:
+        url = f"http://127.0.0.1:{server.port}/v1/images/generations"
+        async with asyncio.timeout(60):
+            found = await asyncio.gather(*(whole(client, "POST", url) for _ in range(1000)))
+
+    assert found == [b"{}"] * 1000
+
+
 async def test_a_line_break_in_a_header_sends_nothing():
     async with receiver(reply(200)) as server, client_of(server.port) as client:
         url = f"http://127.0.0.1:{server.port}/v1/tasks"
