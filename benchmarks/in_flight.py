@@ -1,11 +1,11 @@
 """What a task costs by how many are in flight: the worker's time, the engines' bytes, lateness.
 
-    python -m benchmarks.in_flight [--sizes 300,1000,3000,10000,30000] [--rate 50] [--seconds 30]
+    python -m benchmarks.in_flight [--sizes 300,1000,3000,10000,30000] [--rate 100] [--seconds 30]
 
-So many tasks are accepted and submitted to a vendor whose tasks run for a time; then tasks arrive
-and end at the same rate whatever their number, because the time they run is the number by the
-rate. The vendor allows four queries for each task that arrives. So the polls a second, and with
-them the polls of one task, are the same at every size, and what differs is how many wait.
+So many tasks are at a vendor that never ends one and allows few queries a second, each of which is
+used; the others wait for their turn. Beside them, tasks of another vendor arrive and end at a rate
+that is the same at every size, each after four polls. So the polls a second and the polls of one
+task are the same at every size, and what differs is how many wait.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ from gateway.cli.load import cpu_seconds, load, memory_mib, request_bytes
 from gateway.stores.valkey import keys
 
 SIZES = "300,1000,3000,10000,30000"
-POLLS_EACH = 4
-WARM_S = 5.0
+POLLS = 4
+SLOW_QUERIES = 50
+WARM_S = 10.0
 SAMPLE_EVERY_S = 0.1
 PRELOAD_CONNECTIONS = 32
 ARRIVAL_CONNECTIONS = 8
@@ -42,21 +43,19 @@ LOOKED_AT = 50
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One size. Times of one task in ms of the worker's processor, bytes of one task in flight,
-    lateness in ms: of visits in the queue, and of the vendor's ends until they were heard of.
+    """One size: tasks ended a second, ms of the worker's processor for each, polls a second of the
+    waiting ones; bytes of one waiting task; how late (ms) the oldest due visit was.
     """
 
     size: int
-    in_flight: int
+    per_second: float
     cpu_ms: float
-    polls: float
+    slow_polls: float
     valkey_bytes: float
     postgres_bytes: float
     rss_mib: float
     lag_p50_ms: float
     lag_p99_ms: float
-    heard_p50_ms: float
-    heard_p99_ms: float
 
 
 class Engines:
@@ -80,10 +79,6 @@ class Engines:
         finally:
             await connection.close()
 
-    def in_flight(self) -> int:
-        """Give how many tasks are in the queue."""
-        return int(self._valkey.zcard(keys.DUE))
-
     def lag_ms(self) -> float:
         """Give for how long the oldest visit of a submitted task has been due."""
         now_ms = time.time() * 1000
@@ -96,51 +91,46 @@ class Engines:
 
 def measure(size: int, *, rate: float, seconds: float) -> Found:
     """Measure one size."""
-    run_ms = round(size / rate * 1000)
-    with ours(run_ms=run_ms, queries=round(rate * POLLS_EACH)) as gateway:
+    with ours(polls=POLLS, queries=SLOW_QUERIES) as gateway:
         engines = Engines(gateway)
         gateway.box.start_api()
         worker = gateway.box.start("worker").pid
         before = engines.bytes_used()
-        _accept(gateway, calls=size)
+        _accept(gateway.endless(), calls=size)
         _until_submitted(gateway, size)
         after = engines.bytes_used()
-        subjects.send(Call("POST", f"{gateway.vendor}/begin"))
         with ThreadPoolExecutor(1) as pool:
-            arriving = pool.submit(_accept, gateway, rate=rate, seconds=WARM_S + seconds)
+            arriving = pool.submit(_accept, gateway.accept(), rate=rate, seconds=WARM_S + seconds)
             time.sleep(WARM_S)
-            first, spent_s = _counts(gateway), cpu_seconds(worker)
-            ends, lags = time.monotonic() + seconds, list[float]()
-            while time.monotonic() < ends:
+            first, spent_s, began_s = _counts(gateway), cpu_seconds(worker), time.monotonic()
+            lags = list[float]()
+            while time.monotonic() < began_s + seconds:
                 lags.append(engines.lag_ms())
                 time.sleep(SAMPLE_EVERY_S)
             last, spent_s = _counts(gateway), cpu_seconds(worker) - spent_s
-            in_flight, rss_mib = engines.in_flight(), memory_mib(worker)[0]
+            took_s, rss_mib = time.monotonic() - began_s, memory_mib(worker)[0]
             arriving.result()
         ended = max(1, last["ended"] - first["ended"])
         return Found(
             size=size,
-            in_flight=in_flight,
+            per_second=ended / took_s,
             cpu_ms=spent_s * 1000 / ended,
-            polls=(last["queries"] - first["queries"]) / ended,
+            slow_polls=(last["slow_queries"] - first["slow_queries"]) / took_s,
             valkey_bytes=(after[0] - before[0]) / size,
             postgres_bytes=(after[1] - before[1]) / size,
             rss_mib=rss_mib,
             lag_p50_ms=_at(sorted(lags), 0.5),
             lag_p99_ms=_at(sorted(lags), 0.99),
-            heard_p50_ms=_at(last["late_ms"], 0.5),
-            heard_p99_ms=_at(last["late_ms"], 0.99),
         )
 
 
 def _accept(
-    gateway: Ours,
+    call: Call,
     *,
     calls: int | None = None,
     rate: float | None = None,
     seconds: float = TIMEOUT_S,
 ) -> None:
-    call = gateway.accept()
     request = request_bytes(call.method, call.url, call.key, json.dumps(call.body).encode())
     connections = ARRIVAL_CONNECTIONS if rate else PRELOAD_CONNECTIONS
     done = asyncio.run(
@@ -163,9 +153,9 @@ def _counts(gateway: Ours) -> Any:
 
 def _until_submitted(gateway: Ours, size: int) -> None:
     ends = time.monotonic() + TIMEOUT_S
-    while (running := _counts(gateway)["running"]) < size:
+    while (there := _counts(gateway)["slow"]) < size:
         if time.monotonic() > ends:
-            raise TimeoutError(f"only {running} of {size} tasks were submitted")
+            raise TimeoutError(f"only {there} of {size} tasks were submitted")
         time.sleep(0.5)
 
 
@@ -189,14 +179,13 @@ def targets(found: Sequence[Found]) -> list[Target]:
 
 def table(found: Sequence[Found]) -> str:
     """Give the sizes as a Markdown table."""
-    heads = ["in flight", "worker, a task", "polls, a task", "Valkey, a task", "Postgres, a task"]
-    heads += ["worker RSS", "visit late p50, p99", "end heard after p50, p99"]
+    heads = ["waiting", "tasks a second", "worker, a task", "polls of the waiting, a second"]
+    heads += ["Valkey, a task", "Postgres, a task", "worker RSS", "visit late p50, p99"]
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     lines += [
-        f"| {one.size:,} ({one.in_flight:,}) | {one.cpu_ms:.2f} ms | {one.polls:.1f} "
+        f"| {one.size:,} | {one.per_second:.0f} | {one.cpu_ms:.2f} ms | {one.slow_polls:.0f} "
         f"| {one.valkey_bytes / 1024:.2f} KiB | {one.postgres_bytes / 1024:.2f} KiB "
-        f"| {one.rss_mib:.0f} MiB | {one.lag_p50_ms:.0f} ms, {one.lag_p99_ms:.0f} ms "
-        f"| {one.heard_p50_ms:.0f} ms, {one.heard_p99_ms:.0f} ms |"
+        f"| {one.rss_mib:.0f} MiB | {one.lag_p50_ms:.0f} ms, {one.lag_p99_ms:.0f} ms |"
         for one in found
     ]
     return "\n".join([*lines, ""])
@@ -222,7 +211,7 @@ def main() -> None:
     """Read the arguments, measure, print and draw."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sizes", default=SIZES, help="tasks in flight, rising")
-    parser.add_argument("--rate", type=float, default=50, help="tasks that arrive a second")
+    parser.add_argument("--rate", type=float, default=100, help="tasks that arrive a second")
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--json", type=Path, help="where to write the figures")
     parser.add_argument("--plot", type=Path, help="where to draw them")

@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks import subjects
@@ -16,6 +16,7 @@ from gateway.cli.sandbox import Sandbox, sandbox
 
 MODEL = "wan2.5-t2i-preview"
 SYNC_MODEL = "gpt-image-1.5"
+SLOW_MODEL = "wan2.2-t2i-flash"
 PROMPT = "A lighthouse on a cliff at dusk, oil painting, long shadows, warm light"
 
 CONFIGURATION = """
@@ -30,6 +31,16 @@ allow_private = true
 offers = [{{ model = "{model}", cost_usd = "0.029" }}]
 max_in_flight = 0
 submit_per_second = 0
+query_per_second = 0
+
+[upstreams.slow]
+adapter = "dashscope"
+base_url = "http://127.0.0.1:{port}/slow/api/v1"
+api_key = "bench"
+allow_private = true
+offers = [{{ model = "{slow_model}", cost_usd = "0.029" }}]
+max_in_flight = 0
+submit_per_second = 0
 query_per_second = {queries}
 
 [upstreams.blocking]
@@ -42,6 +53,9 @@ max_in_flight = 0
 submit_per_second = 0
 
 [models."{model}"]
+price_credits = "1.5"
+
+[models."{slow_model}"]
 price_credits = "1.5"
 deadline_seconds = 900
 
@@ -62,6 +76,11 @@ class Ours:
         body = {"model": MODEL, "prompt": PROMPT, "size": "1280x1280", "n": 1}
         return Call("POST", f"{self.box.url}/v1/images/generations", self.box.key, body)
 
+    def endless(self) -> Call:
+        """Give a create call for a task that its vendor never ends."""
+        call = self.accept()
+        return replace(call, body={**(call.body or {}), "model": SLOW_MODEL, "size": "1024x1024"})
+
     def blocking(self) -> Call:
         """Give a synchronous create call."""
         body = {"model": SYNC_MODEL, "prompt": PROMPT, "response_format": "url"}
@@ -74,11 +93,10 @@ class Ours:
 
 
 @contextmanager
-def vendor(folder: Path, *, delay_ms: int = 0, polls: int = 8, run_ms: int = 0) -> Iterator[str]:
+def vendor(folder: Path, *, delay_ms: int = 0, polls: int = 8) -> Iterator[str]:
     """Run a stub vendor; gives its address without a path."""
     port = free_port()
-    options = ["--port", str(port), "--delay-ms", str(delay_ms), "--polls", str(polls)]
-    options += ["--run-ms", str(run_ms)]
+    options = ("--port", str(port), "--delay-ms", str(delay_ms), "--polls", str(polls))
     process = subjects.start("benchmarks.vendor", *options, log=folder / "vendor.log")
     try:
         url = f"http://127.0.0.1:{port}"
@@ -93,20 +111,23 @@ def ours(
     *,
     delay_ms: int = 0,
     polls: int = 8,
-    run_ms: int = 0,
     queries: int = 0,
     more: Mapping[str, str] | None = None,
 ) -> Iterator[Ours]:
     """Run engines, a stub vendor and a migrated gateway without processes, in a directory.
 
-    The vendor allows so many ``queries`` a second; 0 is any number.
+    The vendor that never ends a task allows so many ``queries`` a second; 0 is any number.
     """
     with tempfile.TemporaryDirectory(prefix="gateway-bench-") as name:
         folder = Path(name)
-        with vendor(folder, delay_ms=delay_ms, polls=polls, run_ms=run_ms) as url:
+        with vendor(folder, delay_ms=delay_ms, polls=polls) as url:
             port = url.rpartition(":")[2]
             text = CONFIGURATION.format(
-                port=port, model=MODEL, sync_model=SYNC_MODEL, queries=queries
+                port=port,
+                model=MODEL,
+                sync_model=SYNC_MODEL,
+                slow_model=SLOW_MODEL,
+                queries=queries,
             )
             with sandbox(folder, text, more) as box:
                 yield Ours(box, url)
