@@ -207,6 +207,10 @@ class Feeder:
             return
         assert principal is not None
         lines = await self.feed.waiting(batch, min(count, brake.most), SEND_BYTES)
+        # What all of them ask for is read first: none then falls behind the next one for it, and
+        # where credits end, the first lines of the file have them.
+        await self.submit.catalog_for(principal)
+        await self.submit.outlook.look()
         verdicts = await asyncio.gather(*(self._send(batch, principal, line) for line in lines))
         reached(CrashPoint.BATCH_SENT)
         marks = _marks(lines, verdicts)

@@ -162,6 +162,7 @@ async def test_a_batch_stops_at_what_the_team_can_pay_and_goes_on_after_a_grant(
     assert paused["reason"]["code"] == "insufficient_credits"
     assert (paused["lines"]["completed"], paused["lines"]["waiting"]) == (3, 3)
     assert (await stack.credits(team)) == ("0.5", "0", "0.5")
+    assert [one["line"] for one in await results(stack, team, batch["id"])] == [1, 2, 3]
 
     await stack.gateway.ledger.grant(team.id, 100 * MICRO, None)
     resumed = await stack.post(team, None, f"/v1/batches/{batch['id']}/resume")
