@@ -124,7 +124,7 @@ async def _serve_api(settings: Settings, addresses: Addresses) -> None:
 
         app = create_app(gateway.core, draining=draining)
         config = uvicorn.Config(
-            app,
+            app.edge,
             http=BoundedConnection,
             log_config=None,
             access_log=False,
