@@ -233,7 +233,6 @@ class GuardedTransport(httpx.AsyncBaseTransport):
                                 method,
                                 url,
                                 headers=lines,
-                                skip_auto_headers=_AUTOMATIC_HEADERS,
                                 data=_chunks(body) if len(body) > _CHUNK else body or None,
                                 allow_redirects=False,
                                 timeout=_timeout(*bounds),
@@ -261,6 +260,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
             self._sessions[guarded] = aiohttp.ClientSession(
                 connector=connector,
                 request_class=_Request,
+                skip_auto_headers=_AUTOMATIC_HEADERS,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 trust_env=False,
