@@ -3,6 +3,9 @@
 # .venv-old-sdks what only the tests with older client SDKs need.
 
 .DEFAULT_GOAL := help
+# Many tests wait rather than compute: one process more than there are cores, at most four.
+TEST_PROCESSES ?= $(shell n=$$(($$(nproc 2>/dev/null || echo 2) + 1)); echo $$((n > 4 ? 4 : n)))
+
 .PHONY: help install run test lint format soak prove bench bench-paths bench-in-flight bench-peers migrate requirements browser wrk clean
 
 # Options for the command behind a target: make run ARGS="--config gateway.toml"
@@ -66,7 +69,7 @@ run: install ## Run the whole gateway here: engines, simulated providers, API, w
 	@set -a; [ ! -f .env ] || . ./.env; set +a; exec $(BIN)/gateway up $(ARGS)
 
 test: install $(OLD_INSTALLED) browser wrk ## Run every test but the soak tests (ARGS="tests/domain -k money" for some)
-	@exec $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	@exec $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: install ## Check style, types, the direction of imports, manifests and the house rules
 	$(BIN)/ruff check

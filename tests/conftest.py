@@ -34,6 +34,26 @@ settings.register_profile("gateway", deadline=None)
 settings.load_profile("gateway")
 
 
+# Modules whose few tests take longest. They begin first: what begins last should be short.
+LONG = (
+    "tests/crash/",
+    "tests/benchmarks/",
+    "tests/e2e/test_up.py",
+    "tests/e2e/test_processes.py",
+    "tests/e2e/test_walkthrough.py",
+    "tests/e2e/test_contract.py",
+    "tests/e2e/test_drain.py",
+    "tests/cli/test_bench.py",
+    "tests/deploy/",
+    "tests/tidy/test_core_coverage.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the long modules first."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     refuse_outside_network()
 

@@ -169,6 +169,9 @@ async def test_an_interrupt_leaves_it_running(calm_stack: Stack, tmp_path: Path)
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        # Where the tests run in the background of a shell, interrupts are ignored, and that is
+        # handed down.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stderr is not None
     first = (await process.stderr.readline()).decode()
