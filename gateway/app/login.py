@@ -11,8 +11,8 @@ import structlog
 
 from gateway.app.ports import KeyLimits
 from gateway.app.ports.login import Logins
-from gateway.domain.administration import ADMIN_KEY
-from gateway.domain.errors import RateLimited, Unavailable
+from gateway.domain.administration import ADMIN_KEY, Ask
+from gateway.domain.errors import InUse, InvalidRequest, Problem, RateLimited, Unavailable
 from gateway.domain.limits import Limit, Taken
 from gateway.domain.login import (
     ADMIN_KEY_METHOD,
@@ -24,6 +24,7 @@ from gateway.domain.login import (
     Session,
     SessionRules,
     Verified,
+    check_password,
 )
 
 log = structlog.get_logger(__name__)
@@ -52,17 +53,40 @@ class LogIn:
 
     async def by_password(self, name: str, password: str, whence: Whence) -> tuple[Session, str]:
         """Give a new session and its token. Raises LoginRefused, RateLimited, Unavailable."""
-        taken = [await self.take_of_address(whence)]
-        try:
-            taken.append(await self._take_of_name(name, whence.sender))
-        except RateLimited:
-            await self._give_back(taken)
-            raise
+        taken = await self._take_both(name, whence)
         found = await self.logins.verified(name, password)
         if found is None:
             self.tell(name, PASSWORD_METHOD, whence, is_name=True)
             raise LoginRefused
         return await self.open(found, PASSWORD_METHOD, whence, taken)
+
+    async def change_password(
+        self, session: Session, current: str, password: str, whence: Whence
+    ) -> int:
+        """Give whoever is logged in another password; gives how many other logins that ended.
+
+        A wrong ``current`` counts as a failed login: a browser that was left open guesses no more
+        than a stranger. Raises InUse for a login without a password, InvalidRequest, RateLimited,
+        LoginRefused, Unavailable.
+        """
+        actor = session.actor
+        if session.method != PASSWORD_METHOD:
+            raise InUse("Only who logged in with a password can change it here.")
+        check_password(password, actor.name)
+        if password == current:
+            message = "The new password is the current one."
+            raise InvalidRequest(Problem("password", message, legal="anything else"))
+        taken = await self._take_both(actor.name, whence)
+        found = await self.logins.verified(actor.name, current)
+        if found is None or found.actor.id != actor.id:
+            self.tell(actor.id, PASSWORD_METHOD, whence)
+            message = "This is not your password."
+            legal = "the password you log in with"
+            raise InvalidRequest(Problem("current_password", message, legal=legal))
+        ask = Ask(actor, whence.request_id)
+        ended = await self.logins.change_password(session, found, password, ask)
+        await self._give_back(taken)
+        return ended
 
     async def by_admin_key(self, key: str, whence: Whence) -> tuple[Session, str]:
         """Give a new session of the admin key. Raises LoginRefused, RateLimited, Unavailable.
@@ -84,6 +108,15 @@ class LogIn:
         )
         await self._give_back(taken)
         return opened
+
+    async def _take_both(self, name: str, whence: Whence) -> list[tuple[str, Taken]]:
+        taken = [await self.take_of_address(whence)]
+        try:
+            taken.append(await self._take_of_name(name, whence.sender))
+        except RateLimited:
+            await self._give_back(taken)
+            raise
+        return taken
 
     async def _take_of_name(self, name: str, sender: str) -> tuple[str, Taken]:
         """Count a login for a name; addresses its operator came from lately count apart.

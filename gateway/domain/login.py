@@ -65,6 +65,21 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenSession:
+    """A login that holds as lists show it: by its id nobody can use it. Times are UTC ms.
+
+    ``operator_id`` is whose it is; ``seen_ms`` is when it was last used, to a minute.
+    """
+
+    id: str
+    operator_id: str
+    method: str
+    created_ms: int
+    seen_ms: int
+    expires_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Verified:
     """Whose password was right; ``version`` counts the passwords that operator has had."""
 

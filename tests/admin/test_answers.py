@@ -79,6 +79,14 @@ class Operator:
         async with browser(self.stack) as visitor:
             assert (await visitor.log_in("ann", "correct horse battery")).status_code == 200
             assert (await visitor.call("GET", SESSION)).status_code == 200
+            change = {"current_password": "correct horse battery", "password": "a finer password"}
+            changed = await visitor.call("POST", f"{SESSION}/password", change)
+            assert changed.status_code == 200
+            async with browser(self.stack) as other:
+                await other.log_in("ann", "a finer password")
+                (own, _) = (await other.call("GET", "/sessions")).json()["data"]
+                ended = await other.call("DELETE", f"/sessions/{own['id']}")
+                assert ended.status_code == 204
             assert (await visitor.call("DELETE", SESSION)).status_code == 204
         await self.ask("DELETE", f"{one}/sessions")
         await self.ask("POST", f"{one}/revoke")

@@ -129,15 +129,28 @@ _ACTOR = {
     "permissions": listed(word(*Permission)),
 }
 ME = answer(_ACTOR, title="Me")
+_METHOD = word(PASSWORD_METHOD, ADMIN_KEY_METHOD, OIDC_METHOD)
 SESSION = answer(
     {
         **_ACTOR,
-        "method": word(PASSWORD_METHOD, ADMIN_KEY_METHOD, OIDC_METHOD),
+        "method": _METHOD,
         "csrf_token": TEXT,
         "created_at": TIME,
         "expires_at": TIME,
     },
     title="Session",
+)
+OPEN_SESSION = answer(
+    {
+        "id": TEXT,
+        "operator_id": TEXT,
+        "method": _METHOD,
+        "current": FLAG,
+        "created_at": TIME,
+        "last_used_at": TIME,
+        "expires_at": TIME,
+    },
+    title="OpenSession",
 )
 SESSIONS_ENDED = answer({"id": TEXT, "sessions_ended": WHOLE}, title="SessionsEnded")
 

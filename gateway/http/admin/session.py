@@ -1,4 +1,4 @@
-"""`/admin/v1/session`: logging in, who is logged in, logging out."""
+"""`/admin/v1/session`: logging in, who is logged in, another password, logging out."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from gateway.domain.login import (
     ADMIN_KEY_METHOD,
     PASSWORD_BYTES_MAX,
     PASSWORD_METHOD,
+    PASSWORD_MIN,
     LoginRefused,
     Session,
     sender_of,
 )
 from gateway.http.admin import door
-from gateway.http.admin.answers import SESSION
+from gateway.http.admin.answers import SESSION, SESSIONS_ENDED
 from gateway.http.admin.routes import BASE, AdminCall, AdminRoute, Confined
 from gateway.http.auth import KEY_MAX
 from gateway.http.metrics import logins
@@ -86,6 +87,16 @@ async def log_out(call: AdminCall) -> Response:
     return Response(status_code=204, headers={"set-cookie": cookie})
 
 
+async def change_password(call: AdminCall) -> Response:
+    """Give whoever is logged in another password, and end the other logins."""
+    current = call.body.needed("current_password", maximum=PASSWORD_BYTES_MAX)
+    password = call.body.needed("password", maximum=PASSWORD_BYTES_MAX)
+    call.body.finish()
+    session, log_in = _session(call), call.core.admin.log_in
+    ended = await log_in.change_password(session, current, password, whence(call))
+    return JSONResponse({"id": session.actor.id, "sessions_ended": ended})
+
+
 def _session(call: AdminCall) -> Session:
     if call.session is None:
         raise NotFound(f"This call is made by a token and not by a login; see GET {BASE}/me.")
@@ -142,5 +153,20 @@ ROUTES = (
     ),
     AdminRoute(
         "DELETE", _PATH, Permission.READ, log_out, "Log out", status=204, team=Confined.SELF
+    ),
+    AdminRoute(
+        "POST",
+        f"{_PATH}/password",
+        Permission.READ,
+        change_password,
+        "Change your own password; your other logins end",
+        body={
+            "current_password": {"type": "string", "maxLength": PASSWORD_BYTES_MAX},
+            "password": {"type": "string", "minLength": PASSWORD_MIN},
+        },
+        required=("current_password", "password"),
+        errors=(400, 401, 403, 404, 409, 429, 503),
+        team=Confined.SELF,
+        answer=SESSIONS_ENDED,
     ),
 )

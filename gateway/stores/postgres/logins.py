@@ -8,19 +8,23 @@ from secrets import token_urlsafe
 from typing import Any
 
 from gateway.app.ports import Clock
+from gateway.app.ports.admin import Page
 from gateway.domain.administration import ADMIN_KEY, COMMAND_LINE, NOBODY, Actor, Ask
 from gateway.domain.errors import InUse, NotFound
 from gateway.domain.login import (
     ADMIN_KEY_METHOD,
     KNOWN_MS,
     LoginRefused,
+    OpenSession,
     Session,
     SessionRules,
     Verified,
     check_password,
 )
-from gateway.stores.postgres.changes import Changes
+from gateway.domain.money import MICRO_MAX
+from gateway.stores.postgres.changes import Change, Changes
 from gateway.stores.postgres.codec import plain
+from gateway.stores.postgres.cursors import cursor_of, read_cursor
 from gateway.stores.postgres.database import Database
 from gateway.stores.postgres.names import new_id
 from gateway.stores.postgres.operators import actor_of
@@ -77,6 +81,18 @@ LEFT JOIN operators o ON o.id = s.operator_id AND o.revoked_ms IS NULL
 WHERE s.hash = $1 AND s.ended_ms IS NULL AND s.created_ms > $2 AND s.seen_ms > $3
 """
 
+# Gives a page of sessions that hold, newest first, after a (created_ms, id): as FIND would find
+# them, of one operator or of the admin key.
+_PAGE = """
+SELECT s.id, s.operator_id, s.method, s.created_ms, s.seen_ms
+FROM operator_sessions s LEFT JOIN operators o ON o.id = s.operator_id
+WHERE s.{owner} = $1 AND s.ended_ms IS NULL AND s.created_ms > $2 AND s.seen_ms > $3
+    AND o.revoked_ms IS NULL AND (s.created_ms, s.id) < ($4, $5)
+ORDER BY s.created_ms DESC, s.id DESC LIMIT $6
+"""
+PAGE_OF_OPERATOR = _PAGE.format(owner="operator_id")
+PAGE_OF_ADMIN_KEY = _PAGE.format(owner="admin_key")
+
 # Says that a session was used.
 SEEN = "UPDATE operator_sessions SET seen_ms = $2 WHERE hash = $1 AND seen_ms < $2"
 
@@ -87,10 +103,23 @@ END_OF = """
 UPDATE operator_sessions SET ended_ms = $2 WHERE operator_id = $1 AND ended_ms IS NULL
 RETURNING id
 """
+END_OTHERS = """
+UPDATE operator_sessions SET ended_ms = $2
+WHERE operator_id = $1 AND id <> $3 AND ended_ms IS NULL RETURNING id
+"""
+END_ONE = f"""
+UPDATE operator_sessions SET ended_ms = $2
+WHERE id = $1 AND ended_ms IS NULL
+    AND ($3::text IS NULL OR coalesce(operator_id, '{ADMIN_KEY.id}') = $3)
+RETURNING coalesce(operator_id, '{ADMIN_KEY.id}') AS owner
+"""
 END_OF_ADMIN_KEY = """
 UPDATE operator_sessions SET ended_ms = $1 WHERE operator_id IS NULL AND ended_ms IS NULL
 RETURNING id
 """
+
+# Gives a row while a session has not ended.
+NOT_ENDED = "SELECT FROM operator_sessions WHERE id = $1 AND ended_ms IS NULL"
 
 # Gives a row when the operator of a name logged in from an address after a time.
 KNOWN = """
@@ -160,12 +189,25 @@ class PostgresLogins:
             if row is None:
                 raise _unknown(operator_id)
             check_password(password, row["name"])
-            if await change.connection.fetch(ELSEWHERE, operator_id):
-                raise InUse("This operator logs in at the issuer and has no password here.")
-            await change.connection.execute(SET, operator_id, hashed, change.at_ms)
-            ended = await change.connection.fetch(END_OF, operator_id, change.at_ms)
-            after = {"sessions_ended": len(ended)}
-            await change.record("operator.password", operator_id, after=after)
+            await _set(change, operator_id, hashed)
+
+    async def change_password(
+        self, session: Session, verified: Verified, password: str, ask: Ask
+    ) -> int:
+        """Set the password of whom a session is, and end the other ones; gives how many ended.
+
+        Raises InvalidRequest, InUse for one who logs in at an issuer, LoginRefused when the
+        password was changed meanwhile or the session has ended.
+        """
+        operator_id = verified.actor.id
+        check_password(password, verified.actor.name)
+        hashed = await self._passwords.hash(password)
+        async with self._changes.begin(ask) as change:
+            await change.connection.execute(LOCK, operator_id)
+            await _still(change.connection, verified)
+            if not await change.connection.fetch(NOT_ENDED, session.id):
+                raise LoginRefused("This login has ended; log in again.")
+            return await _set(change, operator_id, hashed, keep=session.id)
 
     # --- sessions --------------------------------------------------------------------------
 
@@ -224,6 +266,32 @@ class PostgresLogins:
             if await change.connection.fetch(END, session_id, change.at_ms):
                 await change.record("session.logout", ask.actor.id)
 
+    async def open_page(
+        self, operator_id: str, limit: int, cursor: str | None
+    ) -> Page[OpenSession]:
+        """Give a page of the logins of an operator, or of the admin key, that hold now.
+
+        Newest first. Raises InvalidRequest for a cursor that is none of ours.
+        """
+        by_key, now_ms = operator_id == ADMIN_KEY.id, self._clock.now_ms()
+        sql = PAGE_OF_ADMIN_KEY if by_key else PAGE_OF_OPERATOR
+        owner = self._admin_key if by_key else plain(operator_id)
+        since = (now_ms - self.rules.max_ms, now_ms - self.rules.idle_ms)
+        after = read_cursor(cursor) if cursor else (MICRO_MAX, "")
+        rows = await self._db.read(sql, owner, *since, *after, limit + 1)
+        found = tuple(self._open(row) for row in rows[:limit])
+        return Page(found, cursor_of(found[-1]) if len(rows) > limit else None)
+
+    async def end_one(self, session_id: str, owner: str | None, ask: Ask) -> None:
+        """End a login, only one of ``owner`` where that is given. Raises NotFound."""
+        async with self._changes.begin(ask) as change:
+            found = (plain(session_id), change.at_ms, owner)
+            ended = await change.connection.fetchrow(END_ONE, *found)
+            if ended is None:
+                raise NotFound(f"There is no open login {session_id[:80]!r}.")
+            after = {"session": session_id[:SHOWN]}
+            await change.record("session.end", ended["owner"], after=after)
+
     async def end_all(self, operator_id: str, ask: Ask) -> int:
         """End all sessions of an operator, or of the admin key; gives how many. Raises NotFound."""
         async with self._changes.begin(ask) as change:
@@ -242,6 +310,12 @@ class PostgresLogins:
             after = {"method": method, "address": sender}
             await change.record("session.refused", subject, after=after)
 
+    def _open(self, row: Any) -> OpenSession:
+        ends_ms = self.rules.ends_ms(row["created_ms"], row["seen_ms"])
+        owner = row["operator_id"] or ADMIN_KEY.id
+        times = (row["created_ms"], row["seen_ms"], ends_ms)
+        return OpenSession(row["id"], owner, row["method"], *times)
+
     def _actor(self, row: Any) -> Actor | None:
         if row["admin_key"] is not None:
             found = ADMIN_KEY if row["admin_key"] == self._admin_key else None
@@ -254,6 +328,17 @@ class PostgresLogins:
 
     def _address(self, sender: str) -> bytes:
         return self._vault.hash(f"address {sender}")
+
+
+async def _set(change: Change, operator_id: str, hashed: str, keep: str = "") -> int:
+    """Set a password and end all sessions but one; gives how many. Raises InUse."""
+    if await change.connection.fetch(ELSEWHERE, operator_id):
+        raise InUse("This operator logs in at the issuer and has no password here.")
+    await change.connection.execute(SET, operator_id, hashed, change.at_ms)
+    ended = await change.connection.fetch(END_OTHERS, operator_id, change.at_ms, keep)
+    after = {"sessions_ended": len(ended)}
+    await change.record("operator.password", operator_id, after=after)
+    return len(ended)
 
 
 async def _still(connection: Any, who: Verified) -> None:

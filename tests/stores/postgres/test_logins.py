@@ -169,6 +169,52 @@ async def test_all_logins_of_an_operator_or_of_the_admin_key_end_at_once(logins,
         await logins.end_all("op_none", COMMAND_LINE)
 
 
+async def test_only_logins_that_hold_are_listed(logins, ada, clock, database, vault):
+    async def listed(of=ada.id, by=logins):
+        return [one.id for one in (await by.open_page(of, 10, None)).items]
+
+    unused, _ = await opened(logins)
+    clock.turn(10 * HOUR_MS)
+    used, token = await opened(logins)
+    by_key, _ = await logins.open(Verified(ADMIN_KEY), "admin_key", HERE)
+    assert await listed() == [used.id, unused.id]
+    clock.turn(2 * HOUR_MS)
+    assert await listed() == [used.id]
+    await logins.find(token)
+    (one,) = (await logins.open_page(ada.id, 10, None)).items
+    assert (one.seen_ms, one.created_ms) == (clock.now_ms(), used.created_ms)
+    assert one.expires_ms == clock.now_ms() + RULES.idle_ms
+    assert await listed(ADMIN_KEY.id) == [by_key.id]
+    changed = PostgresLogins(database, clock, vault, Passwords(vault, QUICK), RULES, "another-key")
+    assert await listed(ADMIN_KEY.id, changed) == []
+    await PostgresOperators(database, clock, vault).revoke_operator(ada.id)
+    assert await listed() == []
+
+
+async def test_a_login_that_was_ended_changes_no_password(logins, ada):
+    session, _ = await opened(logins)
+    found = await logins.verified("ada", PASSWORD)
+    await logins.end_one(session.id, None, COMMAND_LINE)
+    with pytest.raises(LoginRefused):
+        await logins.change_password(session, found, "another password of ada", COMMAND_LINE)
+    assert await logins.verified("ada", PASSWORD) is not None
+
+
+async def test_of_two_changes_by_one_password_one_counts(logins, ada):
+    session, token = await opened(logins)
+    found = await logins.verified("ada", PASSWORD)
+    ask = Ask(session.actor)
+    words = [f"password number {number}" for number in range(3)]
+    done = await asyncio.gather(
+        *(logins.change_password(session, found, word, ask) for word in words),
+        return_exceptions=True,
+    )
+    assert sorted(str(type(one).__name__) for one in done) == ["LoginRefused"] * 2 + ["int"]
+    (right,) = [word for word in words if await logins.verified("ada", word)]
+    assert done[words.index(right)] == 0
+    assert await logins.find(token) is not None
+
+
 async def test_what_is_wrong_changes_nothing(logins, ada):
     _, token = await opened(logins)
     with pytest.raises(InvalidRequest):
