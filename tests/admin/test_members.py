@@ -55,7 +55,7 @@ async def stack(tmp_path: Path, database_url: str, redis_url: str) -> AsyncItera
 
 
 async def kept(stack: Stack, name: str) -> Kept:
-    """Make a team, a key, a finished task whose callback failed, a grant and a price."""
+    """Make a team, a key, a finished task whose callback failed, a finished batch, a grant."""
     gateway = stack.gateway
     made = await gateway.ledger.create_team(name)
     await gateway.ledger.grant(made.id, 100 * MICRO, f"order of {name}")
@@ -67,8 +67,21 @@ async def kept(stack: Stack, name: str) -> Kept:
     async with asyncio.timeout(10):
         while not (found := await gateway.outbox.of_task(task["id"])):
             await asyncio.sleep(0.05)
+    batch_id = await finished_batch(stack, team)
     ids = {"team_id": made.id, "key_id": key.id, "task_id": task["id"], "callback_id": found[0].id}
-    return Kept(name, ids)
+    return Kept(name, {**ids, "batch_id": batch_id})
+
+
+async def finished_batch(stack: Stack, team: Team) -> str:
+    """Make a batch of one line; gives its id once it has ended."""
+    line = json.dumps({"model": MODEL, "prompt": "a kite"})
+    headers = {**team.headers, "content-type": "application/jsonl"}
+    made = await stack.client.post("/v1/batches", content=line, headers=headers)
+    path = f"/v1/batches/{made.json()['id']}"
+    async with asyncio.timeout(20):
+        while (await stack.get(team, path)).json()["status"] != "completed":
+            await asyncio.sleep(0.05)
+    return str(made.json()["id"])
 
 
 async def call(stack: Stack, token: str, method: str, path: str, **options: Any) -> httpx.Response:
@@ -198,14 +211,19 @@ async def test_a_member_reads_its_own_team(stack: Stack) -> None:
     assert (me["role"], me["permissions"]) == ("member", ["team"])
     assert me["team_id"] == own.ids["team_id"]
     listed = (await call(stack, token, "GET", "/tasks")).json()["data"]
-    assert [task["id"] for task in listed] == [own.ids["task_id"]]
+    line = f"task-{own.ids['batch_id']}-1"
+    assert [task["id"] for task in listed] == [line, own.ids["task_id"]]
     for query, count in (
-        ({"status": "completed"}, 1),
+        ({"status": "completed"}, 2),
         ({"status": "failed"}, 0),
         ({"model": MODEL, "limit": "1"}, 1),
     ):
         found = await call(stack, token, "GET", "/tasks", params=query)
         assert len(found.json()["data"]) == count
+    (batch,) = (await call(stack, token, "GET", "/batches")).json()["data"]
+    assert batch == (await call(stack, token, "GET", f"/batches/{own.ids['batch_id']}")).json()
+    assert (batch["lines"]["completed"], batch["credits_charged"]) == (1, "1.5")
+    assert (await call(stack, token, "GET", "/batches?status=paused")).json()["data"] == []
 
 
 def test_only_reading_is_confined_but_for_a_members_own_login() -> None:

@@ -7,9 +7,9 @@ from starlette.responses import JSONResponse, Response
 from gateway.app.views import batch_view
 from gateway.domain.administration import Permission
 from gateway.domain.batch import BatchStatus
-from gateway.domain.errors import NotFound
 from gateway.http.admin.answers import BATCH, page
-from gateway.http.admin.routes import AdminCall, AdminRoute, paged
+from gateway.http.admin.confine import unknown_batch
+from gateway.http.admin.routes import AdminCall, AdminRoute, Confined, paged
 
 
 async def list_batches(call: AdminCall) -> Response:
@@ -27,7 +27,7 @@ async def get(call: AdminCall) -> Response:
     batch_id = call.path["batch_id"]
     found = await call.core.admin.batches.get(batch_id)
     if found is None:
-        raise NotFound(f"There is no batch {batch_id[:80]!r}.")
+        raise unknown_batch(batch_id)
     return JSONResponse(batch_view(found))
 
 
@@ -39,7 +39,16 @@ ROUTES = (
         list_batches,
         "List batches, newest first",
         query=("limit", "cursor", "status", "team_id"),
+        team=Confined.TEAM_ID,
         answer=page(BATCH),
     ),
-    AdminRoute("GET", "/batches/{batch_id}", Permission.READ, get, "Show a batch", answer=BATCH),
+    AdminRoute(
+        "GET",
+        "/batches/{batch_id}",
+        Permission.READ,
+        get,
+        "Show a batch",
+        team=Confined.BATCH,
+        answer=BATCH,
+    ),
 )

@@ -45,6 +45,10 @@ async def confined(
         callback_id = request.path_params["callback_id"]
         if (await core.admin.callbacks.callback(callback_id)).team_id != actor.team_id:
             raise NotFound(f"There is no callback {callback_id[:80]!r}.")
+    elif route.team is Confined.BATCH:
+        batch = await core.admin.batches.get(request.path_params["batch_id"])
+        if batch is None or batch.team_id != actor.team_id:
+            raise unknown_batch(request.path_params["batch_id"])
     else:
         task = await core.query.find(request.path_params["task_id"])
         if task is None or task.team_id != actor.team_id:
@@ -55,6 +59,11 @@ async def confined(
 def unknown_task(task_id: str) -> TaskNotFound:
     """Give what is answered about a task that is not there."""
     return TaskNotFound(f"There is no task {task_id[:80]!r}.")
+
+
+def unknown_batch(batch_id: str) -> NotFound:
+    """Give what is answered about a batch that is not there."""
+    return NotFound(f"There is no batch {batch_id[:80]!r}.")
 
 
 def _require_own(actor: Actor, team_id: str) -> None:

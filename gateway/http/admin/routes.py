@@ -65,7 +65,7 @@ Handler = Callable[[AdminCall], Awaitable[Response]]
 class Confined(StrEnum):
     """How a route is confined to the team of a member who calls it.
 
-    The team named in the path, or of the key, callback or task named there, must be the
+    The team named in the path, or of the key, callback, task or batch named there, must be the
     member's; a query for one is made one for the member's. SELF tells of the caller alone.
     """
 
@@ -74,6 +74,7 @@ class Confined(StrEnum):
     KEY = "key_id in the path"
     CALLBACK = "callback_id in the path"
     TASK = "task_id in the path"
+    BATCH = "batch_id in the path"
     TEAM_ID = "team_id in the query"
     TEAM = "team in the query"
 
