@@ -255,7 +255,8 @@ class Feeder:
 
     async def _pause(self, batch: Batch, refusal: Verdict) -> None:
         self._brakes.pop(batch.id, None)
-        await self.feed.pause(self._runner, batch.id, refusal.code, refusal.message)
+        why = (refusal.code, refusal.message)
+        await self.feed.pause(self._runner, batch.id, *why, self.clock.now_ms())
         log.info("batch_paused", batch_id=batch.id, code=refusal.code)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from gateway.domain.administration import COMMAND_LINE
 from tests.e2e.test_batches import kites, send, until
 from tests.e2e.test_callbacks import listening, received, verified
 from tests.support.receivers import reply
@@ -33,3 +34,30 @@ async def test_the_end_is_told_once_and_lines_call_back_too(
             if one.task_id is None
         ]
         assert (logged.event, logged.url) == ("batch.completed", f"{url}/batch")
+
+
+async def test_a_team_is_told_each_time_a_batch_of_it_is_paused(
+    tmp_path: Path, database_url: str, redis_url: str
+) -> None:
+    async with listening(tmp_path, database_url, redis_url, reply(204)) as (stack, hook, url):
+        team = await stack.team(credits=3)
+        ledger = stack.gateway.ledger
+        await ledger.update_team(team.id, {"alert_url": f"{url}/alerts"}, COMMAND_LINE)
+        batch = (await send(stack, team, kites(4), "?name=spring")).json()
+        paused = await until(stack, team, batch["id"], "paused")
+        (first,) = await received(hook, 1)
+        told = json.loads(first.body)
+
+        assert (told["type"], first.path) == ("team.batch_paused", "/hook/alerts")
+        assert told["data"] == {
+            "team_id": team.id,
+            "team": team.name,
+            "batch_id": batch["id"],
+            "name": "spring",
+            **paused["reason"],
+        }
+        assert verified(team, first)
+        await stack.post(team, None, f"/v1/batches/{batch['id']}/resume")
+        again = (await received(hook, 2))[1]
+        assert json.loads(again.body)["data"] == told["data"]
+        assert again.headers["webhook-id"] != first.headers["webhook-id"]

@@ -144,8 +144,8 @@ class BatchFeed(Protocol):
         """Note what came of lines. One whose task exists was accepted, whatever is said."""
         ...
 
-    async def pause(self, runner: str, batch_id: str, code: str, message: str) -> None:
-        """Pause a running batch."""
+    async def pause(self, runner: str, batch_id: str, code: str, message: str, at_ms: int) -> None:
+        """Pause a running batch, and write the alert its team wants, in one transaction."""
         ...
 
     async def drop(self, runner: str, batch_id: str) -> int:

@@ -140,10 +140,21 @@ FROM (
 ) n WHERE b.id IN (SELECT id FROM mine)
 """
 
+# Pauses a batch, and tells its team if that has named where to (`alert_url`).
 PAUSE = f"""
-WITH {_MINE}
-UPDATE batches b SET status = 'paused', reason_code = $3, reason = $4
-FROM mine WHERE b.id = mine.id AND mine.status = 'running'
+WITH {_MINE}, paused AS (
+    UPDATE batches b SET status = 'paused', reason_code = $3, reason = $4
+    FROM mine WHERE b.id = mine.id AND mine.status = 'running'
+    RETURNING b.id, b.team_id, b.name, b.reason_code, b.reason
+)
+INSERT INTO callbacks (id, team_id, url, event, body, next_at_ms, created_ms)
+SELECT 'msg_' || replace(gen_random_uuid()::text, '-', ''), t.id, t.alert_url, 'batch_paused',
+    json_build_object('type', 'team.batch_paused', 'timestamp', to_char(timestamp '1970-01-01'
+            + $5::bigint * interval '1 millisecond', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+        'data', json_build_object('team_id', t.id, 'team', t.name, 'batch_id', p.id,
+            'name', p.name, 'code', p.reason_code, 'message', p.reason))::text,
+    $5, $5
+FROM paused p JOIN teams t ON t.id = p.team_id WHERE t.alert_url IS NOT NULL
 """
 
 # Ends what was not sent. A line that was, unnoted, goes on like the others that are under way.
@@ -234,9 +245,9 @@ class PostgresBatchFeed:
         codes = [mark.code for mark in marks]
         await self._db.write(MARK, runner, batch_id, [m.no for m in marks], codes, messages)
 
-    async def pause(self, runner: str, batch_id: str, code: str, message: str) -> None:
-        """Pause a running batch."""
-        await self._db.write(PAUSE, runner, batch_id, code, plain(message))
+    async def pause(self, runner: str, batch_id: str, code: str, message: str, at_ms: int) -> None:
+        """Pause a running batch, and write the alert its team wants, in one statement."""
+        await self._db.write(PAUSE, runner, batch_id, code, plain(message), at_ms)
 
     async def drop(self, runner: str, batch_id: str) -> int:
         """End as cancelled all lines that were not sent; gives how many."""

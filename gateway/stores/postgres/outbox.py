@@ -1,6 +1,7 @@
 """Callbacks waiting to be sent, written by settlements (port `Outbox`), with a log of tries.
 
-Those about a team (`alert_url`) are written whole by a trigger of the ledger.
+Those about a team (`alert_url`) are written whole, by a trigger of the ledger or with the pause of
+a batch.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from gateway.app.ports.batches import LineMark
+from gateway.domain.administration import COMMAND_LINE
 from gateway.domain.batch import Batch, BatchLine, BatchStatus, LineState, task_id_of
 from gateway.domain.callback import CallbackSpec
 from gateway.domain.repeats import CallMark
@@ -131,7 +132,7 @@ async def test_a_runner_without_the_lease_changes_nothing(batches, feed, team, t
     await feed.claim("one", 9, LONG_MS)
     await ran(tasks, team, batch, 1)
     await feed.mark("other", batch.id, [LineMark(1), LineMark(2, "invalid_value", "bad")])
-    await feed.pause("other", batch.id, "insufficient_credits", "no")
+    await feed.pause("other", batch.id, "insufficient_credits", "no", START_MS)
     assert await feed.end("other", batch, START_MS, str) is None
     assert await batches.get(batch.id) == batch
 
@@ -202,10 +203,29 @@ async def test_a_cancelled_batch_drops_what_was_not_sent(batches, feed, team, ta
     assert (await batches.get(batch.id)).status is BatchStatus.CANCELLING
 
 
+@pytest.mark.parametrize(("url", "told"), [(HOOK, 1), (None, 0)])
+async def test_a_pause_is_told_once_and_only_where_the_team_wants_it(
+    batches, feed, team, ledger, database, url, told
+):
+    await ledger.update_team(team.id, {"alert_url": url}, COMMAND_LINE)
+    batch = await created(batches, team)
+    await feed.claim("r", 9, LONG_MS)
+    for runner in ("other", "r", "r"):
+        await feed.pause(runner, batch.id, "insufficient_credits", "none left", START_MS)
+    rows = await database.read("SELECT team_id, task_id, url, event, body FROM callbacks")
+    assert len(rows) == told
+    for row in rows:
+        assert (row["team_id"], row["task_id"], row["event"]) == (team.id, None, "batch_paused")
+        assert HOOK not in row["url"]
+        body = json.loads(row["body"])
+        assert body["timestamp"].endswith("Z")
+        assert body["data"]["message"] == "none left"
+
+
 async def test_a_paused_batch_says_why_and_goes_on_under_the_key_that_resumes(batches, feed, team):
     batch = await created(batches, team)
     await feed.claim("r", 9, LONG_MS)
-    await feed.pause("r", batch.id, "insufficient_credits", "none left")
+    await feed.pause("r", batch.id, "insufficient_credits", "none left", START_MS)
     paused = await batches.get(batch.id)
     assert (paused.status, paused.reason_code) == (BatchStatus.PAUSED, "insufficient_credits")
     assert (await feed.collect("r", team.id))[0] == []
@@ -247,7 +267,7 @@ async def test_figures_of_what_has_not_ended(batches, feed, team, tasks):
     await feed.claim("r", 9, LONG_MS)
     await accepted(tasks, team.id, task_id=task_id_of(first.id, 1))
     await feed.mark("r", first.id, [LineMark(1)])
-    await feed.pause("r", "batch-2", "not_allowed", "no")
+    await feed.pause("r", "batch-2", "not_allowed", "no", START_MS)
     assert await batches.counts() == {
         "batches_running": 1,
         "batches_paused": 1,
