@@ -56,7 +56,7 @@ class Advance:
         With ``cancel`` the team's wish to cancel is folded in first. Store failures are
         waited out: the task becomes due again a second later.
         """
-        visit = Visit(lease, lease.task)
+        visit = Visit(lease, lease.task, lease.request)
         if cancel:
             visit.task = apply(visit.task, CancelRequested(self.tools.clock.now_ms()))
         try:

@@ -250,14 +250,14 @@ class Submit:
             return Admission(earlier, repeated=True)
         reached(CrashPoint.ACCEPT_HELD)
         if watched:
-            await self._indexed(task, now_ms)
+            await self._indexed(task, now_ms, plan.request)
         else:
             self.indexing.soon(task)
         return Admission(task, verdicts=taken.verdicts, warning=plan.warning)
 
-    async def _indexed(self, task: Task, now_ms: int) -> None:
+    async def _indexed(self, task: Task, now_ms: int, request: GenerationRequest) -> None:
         try:
-            await self.live.enqueue(task, now_ms)
+            await self.live.enqueue(task, now_ms, request)
         except Unavailable:
             # Postgres has it; the sweeper indexes it when Valkey is back.
             log.warning("enqueue_failed", task_ids=[task.id])

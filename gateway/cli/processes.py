@@ -135,10 +135,14 @@ async def _serve_api(settings: Settings, addresses: Addresses) -> None:
             ws="none",
             lifespan="off",
         )
-        # What is there by now stays: the collector need not look at it again and again.
-        gc.collect()
-        gc.freeze()
+        _keep()
         await _Server(config, draining).serve(sockets=[listener])
+
+
+def _keep() -> None:
+    """Tell the collector that what is there by now stays, and need not be looked at again."""
+    gc.collect()
+    gc.freeze()
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -175,6 +179,7 @@ async def _serve_worker(settings: Settings, addresses: Addresses) -> None:
         _on_hangup(gateway)
         meters.serve(settings)
         worker = gateway.worker()
+        _keep()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, worker.stop)

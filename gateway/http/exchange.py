@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 
 from gateway.app.core import Core
@@ -11,14 +12,17 @@ from gateway.domain.records import changed, quick
 from gateway.domain.submission import Draft, PartlyRead
 from gateway.http.waits import Waits
 
+WAITED = "waited"
+"""In a call's state: its answer waited for a task."""
+
 
 @quick
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """One authenticated call on its way through a handler.
 
-    ``waits`` end when this process begins to shut down. ``uploading`` is the dialect again, if
-    pictures can be uploaded in it.
+    ``waits`` end when this process begins to shut down. ``state`` is what the layers around the
+    handlers are told. ``uploading`` is the dialect again, if pictures can be uploaded in it.
     """
 
     core: Core
@@ -28,6 +32,7 @@ class Exchange:
     principal: Principal
     view: View
     waits: Waits
+    state: MutableMapping[str, object]
     uploading: UploadDialect | None = None
 
     @property
@@ -36,7 +41,11 @@ class Exchange:
         return self.waits.draining.is_set()
 
     def waiting(self) -> Exchange:
-        """Give the exchange without what the caller sent, which may be tens of MiB."""
+        """Give the exchange without what the caller sent, which may be tens of MiB.
+
+        From here on the call takes as long as its task, and is not slow for that.
+        """
+        self.state[WAITED] = True
         call = changed(self.call, headers={}, query={}, body=b"", form=(), files=())
         return changed(self, call=call)
 

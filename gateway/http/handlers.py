@@ -109,7 +109,15 @@ class Endpoint:
         if self._with_body:
             call = await _with_body(scope, receive, self._cap, call)
         return Exchange(
-            core, self._dialect, route, call, principal, view, self._waits, self._uploading
+            core,
+            self._dialect,
+            route,
+            call,
+            principal,
+            view,
+            self._waits,
+            scope["state"],
+            self._uploading,
         )
 
 

@@ -13,6 +13,7 @@ import structlog
 from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.http.exchange import WAITED
 from gateway.http.metrics import http_in_flight, http_requests, http_seconds
 
 log = structlog.get_logger("gateway.access")
@@ -95,7 +96,8 @@ def _measure(scope: Scope, status: int, seconds: float, request_id: str) -> None
     _counter(route, method, status).inc()
     _histogram(route, method).observe(seconds)
     # A line for every request costs more than answering some of them; the metrics count those.
-    if scope["path"] not in _QUIET and (status >= LOGGED_STATUS or seconds >= LOGGED_S):
+    slow = seconds >= LOGGED_S and WAITED not in scope["state"]
+    if scope["path"] not in _QUIET and (status >= LOGGED_STATUS or slow):
         log.info(
             "request",
             method=scope["method"],

@@ -11,6 +11,7 @@ from gateway.domain.health import Circuit, Signal
 from gateway.domain.limits import Limit, Taken
 from gateway.domain.money import MicroUsd
 from gateway.domain.performance import Outcome, Track
+from gateway.domain.request import GenerationRequest
 from gateway.domain.task import Task
 
 
@@ -42,8 +43,13 @@ class LiveTasks(Protocol):
         """Give the queue's figures."""
         ...
 
-    async def enqueue(self, task: Task, due_ms: int) -> None:
-        """Index an accepted task and make it due, in one round trip."""
+    async def enqueue(
+        self, task: Task, due_ms: int, request: GenerationRequest | None = None
+    ) -> None:
+        """Index an accepted task and make it due, in one round trip.
+
+        A ``request`` that is not long is handed to the first visit with the lease.
+        """
         ...
 
     async def get(self, task_id: str) -> Task | None:
@@ -104,10 +110,14 @@ class LiveTasks(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to visit a task until it expires; ``token`` proves it."""
+    """The right to visit a task until it expires; ``token`` proves it.
+
+    ``request`` is the task's, if the index had it at hand.
+    """
 
     task: Task
     token: str
+    request: GenerationRequest | None = None
 
 
 class HealthBoard(Protocol):
@@ -119,6 +129,10 @@ class HealthBoard(Protocol):
 
     async def observe(self, upstream: str, model: str, signal: Signal, at_ms: int) -> None:
         """Fold one outcome into the circuit."""
+        ...
+
+    def note(self, upstream: str, model: str, signal: Signal, at_ms: int) -> None:
+        """Fold one outcome in soon. Nobody waits for it."""
         ...
 
     async def reset(self, upstream: str) -> None:

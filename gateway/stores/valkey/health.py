@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from contextvars import Context
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -58,6 +59,7 @@ class ValkeyHealthBoard:
         self._unshared: set[Key] = set()
         self._signals: defaultdict[Key, list[tuple[Signal, int]]] = defaultdict(list)
         self._turns: defaultdict[Key, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._writing: dict[Key, asyncio.Task[None]] = {}
         self._refreshing = asyncio.Lock()
         self._fresh_until_s = 0.0
 
@@ -79,11 +81,18 @@ class ValkeyHealthBoard:
 
         A success also speaks for the whole upstream, if that is benched.
         """
-        await self._fold((upstream, model), signal, at_ms)
-        whole = (upstream, WHOLE_UPSTREAM)
-        benched = self._known.get(whole, _UNKNOWN).circuit.is_benched
-        if signal.kind is SignalKind.GOOD and model != WHOLE_UPSTREAM and benched:
-            await self._fold(whole, signal, at_ms)
+        for key in self._keys_of(upstream, model, signal):
+            self._signals[key].append((signal, at_ms))
+            await self._fold(key)
+
+    def note(self, upstream: str, model: str, signal: Signal, at_ms: int) -> None:
+        """Fold one outcome in as `observe` does, soon: nobody waits for it."""
+        for key in self._keys_of(upstream, model, signal):
+            self._signals[key].append((signal, at_ms))
+            if key not in self._writing:
+                # A context of its own: it belongs to none of the visits.
+                run = asyncio.get_running_loop().create_task(self._write(key), context=Context())
+                self._writing[key] = run
 
     async def claim_trial(self, upstream: str, model: str, at_ms: int) -> bool:
         """Take the one trial that a half-open circuit admits, among all processes.
@@ -91,6 +100,10 @@ class ValkeyHealthBoard:
         True also when none is needed; False when another task is the trial.
         """
         for key in ((upstream, model), (upstream, WHOLE_UPSTREAM)):
+            known = self._known.get(key)
+            if known is None or known.circuit.state(at_ms) is not CircuitState.HALF_OPEN:
+                # Nothing to claim, so no turn to wait for: under load there is a line for it.
+                continue
             async with self._turns[key]:
                 if not await self._claim(key, at_ms):
                     return False
@@ -106,8 +119,21 @@ class ValkeyHealthBoard:
 
     # --- compare and set -----------------------------------------------------------------
 
-    async def _fold(self, key: Key, signal: Signal, at_ms: int) -> None:
-        self._signals[key].append((signal, at_ms))
+    def _keys_of(self, upstream: str, model: str, signal: Signal) -> tuple[Key, ...]:
+        whole = (upstream, WHOLE_UPSTREAM)
+        if signal.kind is not SignalKind.GOOD or model == WHOLE_UPSTREAM:
+            return ((upstream, model),)
+        benched = self._known.get(whole, _UNKNOWN).circuit.is_benched
+        return ((upstream, model), whole) if benched else ((upstream, model),)
+
+    async def _write(self, key: Key) -> None:
+        try:
+            while key in self._signals:
+                await self._fold(key)
+        finally:
+            del self._writing[key]
+
+    async def _fold(self, key: Key) -> None:
         async with self._turns[key]:
             if signals := self._signals.pop(key, None):
                 await self._swap(key, lambda circuit: _folded(circuit, signals))
@@ -122,8 +148,7 @@ class ValkeyHealthBoard:
             admitted = not half_open or circuit.admits(at_ms)
             return observe(circuit, TRIAL, at_ms)
 
-        if key in self._known:
-            await self._swap(key, claimed)
+        await self._swap(key, claimed)
         return admitted
 
     async def _swap(self, key: Key, change: Change) -> None:

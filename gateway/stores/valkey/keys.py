@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 TASK_PREFIX = "igw:t:"
-"""Hash per task: ``doc`` (MessagePack), ``fence``, ``lease``, ``until`` (ms), ``end``."""
+"""Hash per task: ``doc`` (MessagePack), ``fence``, ``lease``, ``until`` (ms), ``end``; until the
+first visit saves also ``request`` (MessagePack), if somebody waits for the task."""
 DUE = "igw:due"
 """Sorted set of task ids by the time (ms) of the next visit, or of the end of a lease."""
 EPOCH = "igw:epoch"
@@ -11,7 +12,9 @@ EPOCH = "igw:epoch"
 REBUILD = "igw:rebuild"
 """Names the rebuild under way; a flush during it removes the name too."""
 CHANGES = "igw:changes"
-"""Channel. ``e`` + id: ended; ``c`` + id: changed visibly; ``d``: something became due."""
+"""Channel of who waits for tasks. ``e``, id, line feed, doc: ended; ``c``, id: changed visibly."""
+DUES = "igw:dues"
+"""Channel of workers: a message says that something became due."""
 CIRCUITS = "igw:circuits"
 """Hash of circuits, field ``upstream\\nmodel``, value JSON."""
 TRACKS = "igw:tracks"

@@ -20,9 +20,10 @@ import structlog
 
 from gateway.app.ports import Lease, QueueFigures
 from gateway.domain.errors import Unavailable
+from gateway.domain.request import GenerationRequest
 from gateway.domain.task import Task
 from gateway.stores.valkey import keys, scripts
-from gateway.stores.valkey.announcements import CHANGED, ENDED, Announcements
+from gateway.stores.valkey.announcements import CHANGED, ENDED, Announcements, Dues
 from gateway.stores.valkey.connection import Argument, Valkey
 
 log = structlog.get_logger(__name__)
@@ -45,9 +46,12 @@ CALL_TASKS_MAX = 200
 FALLBACK_READS_MAX = 8
 # Visits that fall due so close together are claimed together: they share every round trip after.
 GATHER_S = 0.02
+# The longest request that is kept for the first visit: one may hold tens of MiB of pictures.
+REQUEST_BYTES_MAX = 4096
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Task)
+_request_decoder = msgspec.msgpack.Decoder(GenerationRequest)
 
 
 class ValkeyLiveTasks:
@@ -66,6 +70,7 @@ class ValkeyLiveTasks:
         self._fallback_reads = asyncio.Semaphore(FALLBACK_READS_MAX)
         self._ttl_ms = (task_ttl_hours + 1) * HOUR_MS
         self._news = Announcements(valkey)
+        self._dues = Dues(valkey)
         self._process = uuid4().hex[:12]
         self._tokens = count(1)
         self._rebuild: str | None = None
@@ -75,12 +80,15 @@ class ValkeyLiveTasks:
 
     # --- the index -----------------------------------------------------------------------
 
-    async def enqueue(self, task: Task, due_ms: int) -> None:
+    async def enqueue(
+        self, task: Task, due_ms: int, request: GenerationRequest | None = None
+    ) -> None:
         """Index an accepted task and make it due, in one round trip shared by concurrent calls.
 
-        Enqueueing a task again changes nothing. Raises IndexUnavailable.
+        Its ``request``, if it is not long, comes with the lease of the first visit. Enqueueing a
+        task again changes nothing. Raises IndexUnavailable.
         """
-        await self._add([task], due_ms)
+        await self._add([task], due_ms, b"" if request is None else _encode_request(request))
 
     async def add_missing(self, tasks: Sequence[Task], due_ms: int) -> int:
         """Index tasks that are not indexed; gives how many were added. Raises IndexUnavailable."""
@@ -98,17 +106,17 @@ class ValkeyLiveTasks:
             found += (task_id.decode() for task_id in missing)
         return found
 
-    async def _add(self, tasks: Sequence[Task], due_ms: int) -> int:
+    async def _add(self, tasks: Sequence[Task], due_ms: int, request: bytes = b"") -> int:
         rows: list[Argument] = []
         for task in tasks:
-            rows += (task.id, task.fence, _encode(task))
+            rows += (task.id, task.fence, _encode(task), request)
         added, rebuild = await self._valkey.run(
             ADD,
             [keys.DUE, keys.EPOCH, keys.REBUILD],
             self._delay_ms(due_ms),
             self._ttl_ms,
             keys.TASK_PREFIX,
-            keys.CHANGES,
+            keys.DUES,
             self._token(),
             *rows,
         )
@@ -167,12 +175,12 @@ class ValkeyLiveTasks:
             self.flushed.set()
         self._next_due_s = time.monotonic() + wait_ms / 1000 if wait_ms >= 0 else float("inf")
         leases = []
-        for task_id, doc in zip(found[::2], found[1::2], strict=True):
+        for task_id, doc, request in zip(found[::3], found[1::3], found[2::3], strict=True):
             task = _decode(doc)
             if task is None:
                 await self._forget(task_id.decode())
             else:
-                leases.append(Lease(task, token))
+                leases.append(Lease(task, token, _decode_request(request)))
         return leases
 
     async def seize(self, task_id: str, lease_ms: int) -> Lease | None:
@@ -192,19 +200,19 @@ class ValkeyLiveTasks:
         False when the lease was lost or a newer fence is stored; then only an ended task is
         still written, for it is final in Postgres. Raises IndexUnavailable.
         """
-        delay_ms = None if due_ms is None else self._delay_ms(due_ms)
+        delay_ms, doc = None if due_ms is None else self._delay_ms(due_ms), _encode(task)
         saved = await self._valkey.run(
             SAVE,
             [keys.task(task.id), keys.DUE],
             task.id,
             lease.token,
             task.fence,
-            _encode(task),
+            doc,
             "" if delay_ms is None else delay_ms,
             "1" if task.status.is_terminal else "0",
             self._ttl_ms,
             keys.CHANGES,
-            _announcement(lease.task, task),
+            _announcement(lease.task, task, doc),
         )
         if delay_ms is not None:
             self._next_due_s = min(self._next_due_s, time.monotonic() + delay_ms / 1000)
@@ -221,7 +229,7 @@ class ValkeyLiveTasks:
     async def release(self, leases: Sequence[Lease]) -> None:
         """Give leases back unused (drain): their tasks are due at once. Raises IndexUnavailable."""
         for pairs in _token_pairs(leases):
-            await self._valkey.run(RELEASE, [keys.DUE], keys.TASK_PREFIX, keys.CHANGES, *pairs)
+            await self._valkey.run(RELEASE, [keys.DUE], keys.TASK_PREFIX, keys.DUES, *pairs)
 
     async def wait_due(self, timeout_s: float) -> None:
         """Return when a task may have become due, or after the time. Never raises.
@@ -231,7 +239,7 @@ class ValkeyLiveTasks:
         """
         next_due_s, self._next_due_s = self._next_due_s, float("inf")
         wait_s = max(GATHER_S, next_due_s - time.monotonic())
-        await self._news.wait_due(min(timeout_s, wait_s))
+        await self._dues.wait(min(timeout_s, wait_s))
 
     # --- waiting -------------------------------------------------------------------------
 
@@ -242,10 +250,11 @@ class ValkeyLiveTasks:
             async with limit:
                 while True:
                     changed.clear()
-                    task = await self._look(task_id)
+                    told = changed.doc and _decode(changed.doc)
+                    task = told or await self._look(task_id)
                     if task is not None and task.status.is_terminal:
                         return task
-                    task = None
+                    task = told = None
                     await changed.wait()
         except TimeoutError:
             return None
@@ -279,6 +288,7 @@ class ValkeyLiveTasks:
     async def aclose(self) -> None:
         """Stop listening. The connection is the caller's to close."""
         await self._news.aclose()
+        await self._dues.aclose()
 
     # --- small parts ---------------------------------------------------------------------
 
@@ -319,10 +329,27 @@ def _visible(task: Task) -> tuple[object, ...]:
     return task.status, task.progress, attempt, task.ending is None, task.cancel_requested
 
 
-def _announcement(before: Task, after: Task) -> str:
+def _encode_request(request: GenerationRequest) -> bytes:
+    """Give a request's document; empty where it is too long, or holds half a surrogate pair."""
+    try:
+        doc = _encoder.encode(request)
+    except UnicodeEncodeError:
+        return b""
+    return doc if len(doc) <= REQUEST_BYTES_MAX else b""
+
+
+def _decode_request(doc: bytes) -> GenerationRequest | None:
+    """Give the request of a document, None where there is none that this version can read."""
+    try:
+        return _request_decoder.decode(doc) if doc else None
+    except (msgspec.DecodeError, ValueError):
+        return None
+
+
+def _announcement(before: Task, after: Task, doc: bytes) -> bytes:
     if after.status.is_terminal:
-        return ENDED + after.id
-    return CHANGED + after.id if _visible(before) != _visible(after) else ""
+        return b"%b%b\n%b" % (ENDED, after.id.encode(), doc)
+    return CHANGED + after.id.encode() if _visible(before) != _visible(after) else b""
 
 
 def _token_pairs(leases: Sequence[Lease]) -> list[list[Argument]]:

@@ -5,6 +5,7 @@ from itertools import chain
 
 import pytest
 
+from gateway.domain.request import GenerationRequest, Size
 from gateway.domain.task import Task
 from gateway.stores.valkey import keys
 from gateway.stores.valkey.connection import Valkey
@@ -24,6 +25,37 @@ async def test_an_enqueued_task_reads_back_as_it_was(live):
     await index(live, task)
     assert await live.get(task.id) == task
     assert await live.get("task-unknown") is None
+
+
+async def test_only_the_first_visit_has_the_request_at_hand(live, server, now):
+    request = GenerationRequest(
+        model="wan2.5-t2i-preview", prompt="a lighthouse", size=Size(1024, 1024)
+    )
+    await live.enqueue(a_task(), now.ms, request)
+    (lease,) = await live.claim(10, LEASE_MS)
+    assert lease.request == request
+    now.ms += LEASE_MS
+    (after_a_crash,) = await live.claim(10, LEASE_MS)
+    assert after_a_crash.request == request
+    await live.save(after_a_crash, polled(a_task()), now.ms)
+    (again,) = await live.claim(10, LEASE_MS)
+    assert again.request is None
+    assert await server.execute("HGET", keys.task(a_task().id), "request") is None
+
+
+@pytest.mark.parametrize("prompt", ["long" * 1024, "half a pair: \ud800"])
+async def test_a_request_that_is_long_or_unwritable_is_not_kept(live, now, prompt):
+    await live.enqueue(a_task(), now.ms, GenerationRequest(model="any", prompt=prompt))
+    (lease,) = await live.claim(10, LEASE_MS)
+    assert lease.request is None
+
+
+async def test_a_request_that_another_version_wrote_is_left_to_the_database(live, server, now):
+    request = GenerationRequest(model="any", prompt="a lighthouse")
+    await live.enqueue(a_task(), now.ms, request)
+    await server.execute("HSET", keys.task(a_task().id), "request", b"of a version to come")
+    (lease,) = await live.claim(10, LEASE_MS)
+    assert (lease.task, lease.request) == (a_task(), None)
 
 
 async def test_a_text_that_utf8_cannot_hold_is_kept_readable(live):

@@ -23,7 +23,15 @@ async def finish(live: ValkeyLiveTasks, task: Task) -> None:
 async def until_heard(live: ValkeyLiveTasks) -> None:
     """Start listening, and return once that is so."""
     await live.wait_due(0)
-    await until(lambda: live._news.hears)
+    with live._news.watching("any"):
+        await until(lambda: live._news.hears and live._dues.hears)
+
+
+async def asked(server: Valkey) -> int:
+    """Give how often documents were read, this process's or another's."""
+    lines = (await server.execute("INFO", "commandstats")).decode().splitlines()
+    (calls,) = [line for line in lines if line.startswith("cmdstat_hget:")]
+    return int(calls.partition("calls=")[2].partition(",")[0])
 
 
 async def until_watched(live: ValkeyLiveTasks, count: int) -> None:
@@ -38,6 +46,33 @@ async def test_a_waiter_gets_the_task_that_another_process_ends(redis_url, live,
     await finish(ValkeyLiveTasks(connection, database.get), a_task())
     assert await waiting == ended(a_task())
     await connection.aclose()
+
+
+async def test_a_waiter_is_told_how_the_task_ended_and_need_not_ask(live, server, now):
+    await live.enqueue(a_task(), now.ms)
+    await until_heard(live)
+    waiting = asyncio.create_task(live.wait(a_task().id, asyncio.timeout(20)))
+    await until_watched(live, 1)
+    await server.ping()
+    lease = await live.seize(a_task().id, LEASE_MS)
+    assert lease is not None
+    before = await asked(server)
+    await live.save(lease, ended(a_task()), None)
+    assert await waiting == ended(a_task())
+    assert await asked(server) == before
+
+
+async def test_an_announcement_that_cannot_be_read_is_looked_up(live, server, now):
+    await live.enqueue(a_task(), now.ms)
+    await finish(live, a_task())
+    await server.execute("HSET", f"igw:t:{a_task().id}", "doc", b"of a version to come")
+    await until_heard(live)
+    waiting = asyncio.create_task(live.wait(a_task().id, asyncio.timeout(20)))
+    await until_watched(live, 1)
+    live._fallback.__self__.tasks[a_task().id] = ended(a_task())
+    await server.execute("DEL", f"igw:t:{a_task().id}")
+    await server.execute("PUBLISH", "igw:changes", f"e{a_task().id}\nof a version to come")
+    assert await waiting == ended(a_task())
 
 
 async def test_a_task_that_ended_before_the_wait_is_given_at_once(live, now):
@@ -156,8 +191,8 @@ async def test_two_thousand_waiters_share_one_subscription_and_little_memory(liv
     each = (tracemalloc.get_traced_memory()[0] - before) / 2_000
     tracemalloc.stop()
     assert each <= 15 * 1024
-    subscribers = await server.execute("PUBSUB", "NUMSUB", "igw:changes")
-    assert subscribers[1] == 1
+    subscribers = await server.execute("PUBSUB", "NUMSUB", "igw:changes", "igw:dues")
+    assert subscribers[1::2] == [1, 1]
     for lease in await live.claim(2_000, LEASE_MS):
         assert await live.save(lease, ended(lease.task), None)
     found = await asyncio.gather(*waiting)

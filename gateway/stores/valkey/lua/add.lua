@@ -1,16 +1,20 @@
 -- Index tasks that are not indexed, due after a delay; one already in the index is left alone,
 -- but put back into the queue if it fell out. Names a rebuild if the epoch is gone.
 -- KEYS: due, epoch, rebuild.
--- ARGV: clock, delay ms, TTL ms, task prefix, channel, a fresh rebuild name, then (id, fence, doc)*.
+-- ARGV: clock, delay ms, TTL ms, task prefix, channel, a fresh rebuild name, 
+--       then (id, fence, doc, request ('' = none))*.
 -- Gives how many were added, and the name of the rebuild under way ('' when there is none).
 local now = clock()
 local due = now + tonumber(ARGV[2])
 local added = 0
-for no = 7, #ARGV, 3 do
+for no = 7, #ARGV, 4 do
   local id = ARGV[no]
   local key = ARGV[4] .. id
   if redis.call('EXISTS', key) == 0 then
     redis.call('HSET', key, 'fence', ARGV[no + 1], 'doc', ARGV[no + 2])
+    if ARGV[no + 3] ~= '' then
+      redis.call('HSET', key, 'request', ARGV[no + 3])
+    end
     redis.call('PEXPIRE', key, ARGV[3])
     redis.call('ZADD', KEYS[1], due, id)
     added = added + 1

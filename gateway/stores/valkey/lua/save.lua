@@ -1,4 +1,4 @@
--- Write a visited task and end its lease.
+-- Write a visited task and end its lease; a further visit asks the database for the request.
 -- KEYS: task, due.
 -- ARGV: clock, id, token, fence, doc, delay ms ('' = leave the queue), ended ('1'/'0'), TTL ms,
 --       channel, announcement ('' = none).
@@ -16,9 +16,10 @@ end
 redis.call('HSET', KEYS[1], 'fence', ARGV[4], 'doc', ARGV[5])
 if ended then
   redis.call('HSET', KEYS[1], 'end', '1')
-  redis.call('HDEL', KEYS[1], 'lease', 'until')
+  redis.call('HDEL', KEYS[1], 'lease', 'until', 'request')
 else
   redis.call('HSET', KEYS[1], 'lease', ARGV[3], 'until', '0')
+  redis.call('HDEL', KEYS[1], 'request')
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[8])
 if ended or ARGV[6] == '' then
