@@ -104,9 +104,5 @@ async def observe(
     tools: Tools, task: Task, attempt: Attempt, signal: Signal, *, whole_upstream: bool = False
 ) -> None:
     """Tell the health board a signal of this attempt's upstream and the task's model."""
-    model, now_ms = WHOLE_UPSTREAM if whole_upstream else task.model, tools.clock.now_ms()
-    if signal.kind is SignalKind.GOOD:
-        # The next step does not depend on it, and somebody may be waiting for the pictures.
-        tools.health.note(attempt.upstream, model, signal, now_ms)
-    else:
-        await tools.health.observe(attempt.upstream, model, signal, now_ms)
+    model = WHOLE_UPSTREAM if whole_upstream else task.model
+    await tools.health.observe(attempt.upstream, model, signal, tools.clock.now_ms())

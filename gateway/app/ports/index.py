@@ -128,11 +128,7 @@ class HealthBoard(Protocol):
         ...
 
     async def observe(self, upstream: str, model: str, signal: Signal, at_ms: int) -> None:
-        """Fold one outcome into the circuit."""
-        ...
-
-    def note(self, upstream: str, model: str, signal: Signal, at_ms: int) -> None:
-        """Fold one outcome in soon. Nobody waits for it."""
+        """Fold one outcome into the circuit; a success where nobody doubts it is folded in soon."""
         ...
 
     async def reset(self, upstream: str) -> None:

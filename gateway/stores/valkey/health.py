@@ -79,20 +79,20 @@ class ValkeyHealthBoard:
     async def observe(self, upstream: str, model: str, signal: Signal, at_ms: int) -> None:
         """Fold one outcome into the circuit; concurrent outcomes are written together.
 
-        A success also speaks for the whole upstream, if that is benched.
+        A success of a circuit that is in no doubt is written soon, and not waited for: somebody may
+        be waiting for what succeeded. One also speaks for the whole upstream, if that is benched.
         """
-        for key in self._keys_of(upstream, model, signal):
-            self._signals[key].append((signal, at_ms))
+        key, whole = (upstream, model), (upstream, WHOLE_UPSTREAM)
+        self._signals[key].append((signal, at_ms))
+        if signal.kind is not SignalKind.GOOD or self._doubted(key):
             await self._fold(key)
-
-    def note(self, upstream: str, model: str, signal: Signal, at_ms: int) -> None:
-        """Fold one outcome in as `observe` does, soon: nobody waits for it."""
-        for key in self._keys_of(upstream, model, signal):
-            self._signals[key].append((signal, at_ms))
-            if key not in self._writing:
-                # A context of its own: it belongs to none of the visits.
-                run = asyncio.get_running_loop().create_task(self._write(key), context=Context())
-                self._writing[key] = run
+        elif key not in self._writing:
+            # A context of its own: it belongs to none of the visits.
+            run = asyncio.get_running_loop().create_task(self._write(key), context=Context())
+            self._writing[key] = run
+        if signal.kind is SignalKind.GOOD and key != whole and self._doubted(whole):
+            self._signals[whole].append((signal, at_ms))
+            await self._fold(whole)
 
     async def claim_trial(self, upstream: str, model: str, at_ms: int) -> bool:
         """Take the one trial that a half-open circuit admits, among all processes.
@@ -119,12 +119,8 @@ class ValkeyHealthBoard:
 
     # --- compare and set -----------------------------------------------------------------
 
-    def _keys_of(self, upstream: str, model: str, signal: Signal) -> tuple[Key, ...]:
-        whole = (upstream, WHOLE_UPSTREAM)
-        if signal.kind is not SignalKind.GOOD or model == WHOLE_UPSTREAM:
-            return ((upstream, model),)
-        benched = self._known.get(whole, _UNKNOWN).circuit.is_benched
-        return ((upstream, model), whole) if benched else ((upstream, model),)
+    def _doubted(self, key: Key) -> bool:
+        return self._known.get(key, _UNKNOWN).circuit.is_benched
 
     async def _write(self, key: Key) -> None:
         try:

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from gateway.domain.health import (
+    ACCOUNT_BENCH_MS,
     BENCH_MS,
     TRIAL_MS,
     WHOLE_UPSTREAM,
@@ -18,7 +19,7 @@ from gateway.stores.valkey import health as health_module
 from gateway.stores.valkey import keys
 from gateway.stores.valkey.connection import Valkey
 from gateway.stores.valkey.health import ValkeyHealthBoard
-from tests.stores.valkey.helpers import NOW_MS, until_back
+from tests.stores.valkey.helpers import NOW_MS, until, until_back
 
 KEY = ("dashscope-beijing", "wan2.5-t2i-preview")
 WHOLE = (KEY[0], WHOLE_UPSTREAM)
@@ -66,8 +67,21 @@ async def test_concurrent_outcomes_of_many_processes_are_all_counted(server, boa
     boards = [ValkeyHealthBoard(server) for _ in range(8)]
     plenty = Signal(SignalKind.GOOD, plane=Plane.COMPLETION)
     await asyncio.gather(*(observe(one, *[plenty] * 25) for one in boards for _ in range(4)))
+    await until(lambda: not any(one._writing for one in boards))
     await observe(board, ACCOUNT)
     assert (await board.circuits())[KEY].completion.calls == 8 * 4 * 25
+
+
+async def test_a_success_is_waited_for_only_where_it_ends_a_doubt(board, other):
+    # Nobody shares a board's turn with it here, so what is not waited for is not there yet.
+    async with board._turns[KEY]:
+        await asyncio.wait_for(observe(board, GOOD), 20)
+    await observe(board, ACCOUNT)
+    trial_ms = NOW_MS + ACCOUNT_BENCH_MS
+    assert (await other.circuits())[KEY].state(trial_ms) is CircuitState.HALF_OPEN
+    assert await board.claim_trial(*KEY, trial_ms)
+    await observe(board, GOOD, at_ms=trial_ms)
+    assert await other.circuits() == {}
 
 
 async def test_news_of_others_arrives_within_the_fresh_time(monkeypatch, board, other):
