@@ -28,7 +28,9 @@ from gateway.domain.batch import (
     task_id_of,
     unfit,
 )
+from gateway.domain.batch_aside import Aside
 from gateway.domain.errors import CallerError, GatewayError, TaskIdTaken, Unavailable
+from gateway.domain.request import RouteRules
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +44,8 @@ TURN_MIN_S = 0.05
 BROKEN_S = 5.0
 TEAMS_MAX = 200
 SEND_MAX = 64
+# How often a turn looks further down a file for lines whose model is not waited for.
+LOOKS_MAX = 4
 SEND_BYTES = 32 * 1024 * 1024
 
 
@@ -52,11 +56,14 @@ class _Brake:
     It is tried again once more lines than ``at_ended`` have ended, for what those held may be what
     was missing; else at ``until_s`` on the loop's clock, or, where time alone changes nothing
     (None), once nothing of the batch is under way. ``most`` is how many lines are tried then.
+    ``aside`` are the lines that wait for their model alone.
     """
 
+    team_id: str
     at_ended: int = -1
     until_s: float | None = 0.0
     most: int = SEND_MAX
+    aside: Aside = field(default_factory=Aside)
 
     def holds(self, batch: Batch, now_s: float) -> bool:
         """Whether the batch must not send now."""
@@ -144,6 +151,10 @@ class Feeder:
                         await wake.wait()
         finally:
             del self._teams[team_id]
+            # Somebody else may send lines from now on: what is known of them holds no longer.
+            self._brakes = {
+                batch_id: one for batch_id, one in self._brakes.items() if one.team_id != team_id
+            }
             with suppress(Unavailable):
                 await self.feed.release(self._runner, [team_id])
 
@@ -198,7 +209,7 @@ class Feeder:
 
     async def _send_some(self, batch: Batch, count: int) -> None:
         """Send the next lines, at most ``count``, unless the batch is braked."""
-        brake = self._brakes.setdefault(batch.id, _Brake())
+        brake = self._brakes.setdefault(batch.id, _Brake(batch.team_id))
         if brake.holds(batch, asyncio.get_running_loop().time()):
             return
         principal = await self.keys.principal_of(batch.key_id)
@@ -206,7 +217,7 @@ class Feeder:
             await self._pause(batch, refusal)
             return
         assert principal is not None
-        lines = await self.feed.waiting(batch, min(count, brake.most), SEND_BYTES)
+        lines = await self._next_lines(batch, brake, min(count, brake.most))
         # What all of them ask for is read first: none then falls behind the next one for it, and
         # where credits end, the first lines of the file have them.
         await self.submit.catalog_for(principal)
@@ -217,8 +228,23 @@ class Feeder:
         if marks:
             await self.feed.mark(self._runner, batch.id, marks)
             self.counted({LineState.FAILED: sum(mark.code is not None for mark in marks)})
+        _note(brake.aside, lines, verdicts, asyncio.get_running_loop().time())
         accepted = sum(verdict is None for verdict in verdicts)
         await self._brake(batch, brake, verdicts, under_way=batch.running + accepted)
+
+    async def _next_lines(self, batch: Batch, brake: _Brake, count: int) -> list[WaitingLine]:
+        """Give the next lines but those that wait for their model, at most ``count``."""
+        aside, now_s = brake.aside, asyncio.get_running_loop().time()
+        lines: list[WaitingLine] = []
+        for _ in range(LOOKS_MAX):
+            before = len(aside)
+            wanted = max(count, SEND_MAX) if before else count
+            passed = aside.passed_over(now_s)
+            found = await self.feed.waiting(batch, wanted, SEND_BYTES, passed)
+            lines = [one for one in found if one.sent or aside.admits(one.no, _need(one), now_s)]
+            if len(lines) >= count or len(aside) == before:
+                break
+        return lines[:count]
 
     async def _send(self, batch: Batch, principal: Principal, line: WaitingLine) -> Verdict | None:
         """Make a line its task; None when it is one, now or since an earlier try."""
@@ -240,7 +266,7 @@ class Feeder:
         self, batch: Batch, brake: _Brake, verdicts: Sequence[Verdict | None], under_way: int
     ) -> None:
         """Do what refusals ask for: wait, or pause once nothing under way can change them."""
-        found = [one for one in verdicts if one is not None and one.course is not Course.FAIL]
+        found = [one for one in verdicts if one and one.course not in (Course.FAIL, Course.ASIDE)]
         if not found:
             brake.at_ended, brake.most = -1, min(brake.most * 2, SEND_MAX)
             return
@@ -258,6 +284,25 @@ class Feeder:
         why = (refusal.code, refusal.message)
         await self.feed.pause(self._runner, batch.id, *why, self.clock.now_ms())
         log.info("batch_paused", batch_id=batch.id, code=refusal.code)
+
+
+def _need(line: WaitingLine) -> tuple[str, RouteRules]:
+    """Give what decides which upstreams may serve a line."""
+    return line.draft.request.model, line.draft.request.rules
+
+
+def _note(
+    aside: Aside, lines: Sequence[WaitingLine], verdicts: Sequence[Verdict | None], now_s: float
+) -> None:
+    """Note what verdicts say about upstreams; of two that differ, the refusal counts."""
+    for line, verdict in zip(lines, verdicts, strict=True):
+        if line.sent or (verdict is not None and verdict.course is Course.FAIL):
+            aside.drop(line.no)
+        elif verdict is None:
+            aside.take(_need(line))
+    for line, verdict in zip(lines, verdicts, strict=True):
+        if verdict is not None and verdict.course is Course.ASIDE:
+            aside.refuse(line.no, _need(line), now_s + verdict.wait_s)
 
 
 def _marks(lines: Sequence[WaitingLine], verdicts: Sequence[Verdict | None]) -> list[LineMark]:

@@ -17,6 +17,7 @@ from gateway.domain.errors import (
     CallerError,
     GatewayError,
     InsufficientCredits,
+    NoHealthyUpstream,
     NotAllowed,
     RateLimited,
     Unavailable,
@@ -178,12 +179,16 @@ class Course(StrEnum):
 
     FAIL = "fail"
     WAIT = "wait"
+    ASIDE = "aside"
     PAUSE = "pause"
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What follows: the line fails, is sent again after ``wait_s``, or the batch is paused."""
+    """What follows: the line fails, or the batch is paused, or it is sent again after ``wait_s``.
+
+    WAIT holds up the whole batch meanwhile, ASIDE only lines that need the same upstreams.
+    """
 
     course: Course
     code: str
@@ -195,13 +200,15 @@ def judge(error: GatewayError) -> Verdict:
     """Give what follows from the error of a line's create call.
 
     Credits and what a key may do are the team's to change: nothing fails for them. Limits a minute
-    and engines that are away pass by themselves. Anything else is the line's own fault.
+    and engines that are away pass by themselves, and so does the lack of an upstream, which is that
+    of a model alone. Anything else is the line's own fault.
     """
     if isinstance(error, InsufficientCredits | NotAllowed):
         return Verdict(Course.PAUSE, error.code, error.message)
     if isinstance(error, RateLimited | Unavailable):
         wait_s = min(max(error.retry_after_s or WAIT_MIN_S, WAIT_MIN_S), WAIT_MAX_S)
-        return Verdict(Course.WAIT, error.code, error.message, wait_s)
+        course = Course.ASIDE if isinstance(error, NoHealthyUpstream) else Course.WAIT
+        return Verdict(course, error.code, error.message, wait_s)
     return Verdict(Course.FAIL, error.code, error.message)
 
 

@@ -147,13 +147,17 @@ def test_what_the_team_can_change_pauses(error):
         (RateLimited("slowly", 12.5), 12.5),
         (RateLimited("at once", 0.0), 0.5),
         (RateLimited("next month", 9_999.0), 60.0),
-        (NoHealthyUpstream(), 1.0),
         (StoreUnavailable(), 1.0),
     ],
 )
 def test_what_passes_by_itself_is_waited_for(error, wait_s):
     verdict = judge(error)
     assert (verdict.course, verdict.wait_s) == (Course.WAIT, wait_s)
+
+
+def test_the_lack_of_an_upstream_is_waited_for_by_lines_of_the_model_alone():
+    verdict = judge(NoHealthyUpstream())
+    assert (verdict.course, verdict.wait_s) == (Course.ASIDE, 1.0)
 
 
 @pytest.mark.parametrize(

@@ -136,8 +136,13 @@ class BatchFeed(Protocol):
         """
         ...
 
-    async def waiting(self, batch: Batch, limit: int, bytes_max: int) -> Sequence[WaitingLine]:
-        """Give the next lines to send, at least one and at most so many bytes of them."""
+    async def waiting(
+        self, batch: Batch, limit: int, bytes_max: int, passed: Sequence[int] = ...
+    ) -> Sequence[WaitingLine]:
+        """Give the next lines to send but those passed over.
+
+        At least one, if there is one, and at most so many bytes of them.
+        """
         ...
 
     async def mark(self, runner: str, batch_id: str, marks: Sequence[LineMark]) -> None:

@@ -95,12 +95,14 @@ SELECT {COLUMNS} FROM batches b JOIN batch_leases s ON s.team_id = b.team_id
 WHERE b.team_id = $2 AND s.runner = $1 AND ({ACTIVE}) ORDER BY b.created_ms, b.id
 """
 
-# Gives the next lines to send: the first, and further ones while they are not too many bytes. Rows
-# are compared so that the order of the index is used, however many lines wait.
+# Gives the next lines to send but those passed over ($4): the first, and further ones while they
+# are not too many bytes. Rows are compared so that the order of the index is used, however many
+# lines wait.
 WAITING = f"""
 WITH next AS MATERIALIZED (
     SELECT batch_id, state, no FROM batch_lines
     WHERE state IN ('waiting', 'running') AND (batch_id, state, no) > ($1, 'waiting', 0)
+        AND no <> ALL($4::integer[])
     ORDER BY batch_id, state, no LIMIT $2
 ), sized AS MATERIALIZED (
     SELECT l.*, sum(octet_length(l.draft)) OVER (ORDER BY l.no) AS bytes
@@ -225,9 +227,14 @@ class PostgresBatchFeed:
         counts = {state: sum(row[state.value] for row in noted) for state in ends}
         return [batch_of(row) for row in rows], counts
 
-    async def waiting(self, batch: Batch, limit: int, bytes_max: int) -> Sequence[WaitingLine]:
-        """Give the next lines to send, at least one and at most so many bytes of them."""
-        rows = await self._db.read(WAITING, batch.id, limit, bytes_max)
+    async def waiting(
+        self, batch: Batch, limit: int, bytes_max: int, passed: Sequence[int] = ()
+    ) -> Sequence[WaitingLine]:
+        """Give the next lines to send but those passed over.
+
+        At least one, if there is one, and at most so many bytes of them.
+        """
+        rows = await self._db.read(WAITING, batch.id, limit, bytes_max, list(passed))
         return [
             WaitingLine(row["no"], self._draft(row, batch.team_id), row["sent"]) for row in rows
         ]

@@ -78,6 +78,14 @@ async def test_lines_come_as_many_as_are_not_too_large_but_one_at_least(batches,
     assert len(await feed.waiting(batch, 4, size + 1)) == 2
 
 
+async def test_lines_that_are_passed_over_make_room_for_later_ones(batches, feed, team):
+    batch = await created(batches, team, "1", lines=5)
+    await created(batches, team, "2", lines=5)
+    found = await feed.waiting(batch, 2, 1_000_000, [1, 3])
+    assert [line.no for line in found] == [2, 4]
+    assert await feed.waiting(batch, 9, 1_000_000, [1, 2, 3, 4, 5]) == []
+
+
 async def test_many_lines_are_stored_in_parts(batches, feed, team, monkeypatch):
     monkeypatch.setattr("gateway.stores.postgres.batch_books.LINES", 3)
     batch = await created(batches, team, lines=10)
