@@ -45,7 +45,8 @@ $(MADE):
 		exit 1; }
 	@touch $@
 
-# uv is only for speed; wherever it cannot work, pip does the same from the same file.
+# uv is only for speed; wherever it cannot work, pip does the same from the same file. It leaves
+# dependencies uncompiled, so what our processes load of them is loaded here once.
 $(INSTALLED): $(MADE) pyproject.toml requirements-dev.txt requirements-uv.txt
 	@echo 'Installing into .venv ...'
 	@$(UV_SETTINGS); \
@@ -56,6 +57,8 @@ $(INSTALLED): $(MADE) pyproject.toml requirements-dev.txt requirements-uv.txt
 	@PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --disable-pip-version-check \
 		--no-deps --no-build-isolation --no-index --editable .
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m compileall -q gateway migrations
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -c \
+		'import gateway.cli.processes, gateway.stores.postgres.migrate, gateway.stores.postgres.usage'
 	@touch $@
 
 $(OLD_INSTALLED): requirements-old-sdks.txt | $(INSTALLED)

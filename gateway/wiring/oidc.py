@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
 from gateway.domain.oidc import is_reachable
 from gateway.egress.clients import issuer_client
-from gateway.egress.issuer import HttpIssuer
 from gateway.settings import PREFIX, Settings, SettingsError
+
+if TYPE_CHECKING:
+    from gateway.egress.issuer import HttpIssuer
 
 _ONLY_WITH = ("client_id", "client_secret", "roles", "ca_file")
 
@@ -20,6 +23,9 @@ def open_issuer(settings: Settings, stack: AsyncExitStack) -> HttpIssuer | None:
     name, client_id = settings.oidc_issuer, settings.oidc_client_id
     if name is None or client_id is None:
         return None
+    # What reads tokens takes 2 MiB, which a process without an issuer is spared.
+    from gateway.egress.issuer import HttpIssuer  # noqa: PLC0415 - and so loaded late
+
     client = issuer_client(name, settings.oidc_ca_file)
     stack.push_async_callback(client.aclose)
     secret = settings.oidc_client_secret

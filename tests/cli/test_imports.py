@@ -8,7 +8,7 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize("library", ["sqlalchemy", "alembic", "PIL"])
+@pytest.mark.parametrize("library", ["sqlalchemy", "alembic", "PIL", "jwt"])
 def test_serving_the_api_does_not_load(library: str) -> None:
     program = f"import sys, gateway.cli.processes; sys.exit({library!r} in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], check=False)
