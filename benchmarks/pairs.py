@@ -1,11 +1,13 @@
 """Two API and two worker processes against one of each, on the same engines.
 
-    python -m benchmarks.pairs [--seconds 5] [--rounds 3] [--connections 64]
+    python -m benchmarks.pairs [--seconds 5] [--rounds 3] [--connections 64] [--share 20]
 
 Accepts, and synchronous calls at a vendor that answers at once, which both kinds of process do. The
 load is halved between the two APIs. Interleaved; the second pair is started for its rounds and
 drained after them. Processes that have no core to run on gain nothing: the table says how many
-cores there were, and everything else runs on them too.
+cores there were, and everything else runs on them too. So the same is done with processes of ours
+that may each use so many per cent (`--share`) of one core and no more, which leaves room for
+others: what is shared (engines, rows, queues) is all that can hold the second pair back then.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from benchmarks import subjects
+from benchmarks.allowance import Confine, allowance
 from benchmarks.ours import Ours, ours
 from benchmarks.subjects import Call, Missing, Result, Round, Subject, one_round, table
 from benchmarks.targets import Target, target_table
@@ -30,10 +33,14 @@ READY_S = 60.0
 BOUND = 1.6
 
 
-def measure(*, seconds: float, rounds: int, connections: int) -> Mapping[str, Sequence[Result]]:
+def measure(
+    *, seconds: float, rounds: int, connections: int, confine: Confine
+) -> Mapping[str, Sequence[Result]]:
     """Measure both kinds of call with one and with two of each process."""
     with ours() as gateway:
         pids = [gateway.box.start_api().pid, gateway.box.start("worker").pid]
+        for pid in pids:
+            confine(pid)
         # Accepts last: their tasks keep the workers busy for a while.
         calls = {"sync": gateway.blocking(), "accept": gateway.accept()}
         found = {what: [Result(f"{what}, 1 + 1"), Result(f"{what}, 2 + 2")] for what in calls}
@@ -43,6 +50,8 @@ def measure(*, seconds: float, rounds: int, connections: int) -> Mapping[str, Se
                 one, two = found[what]
                 one.rounds.append(_load([call], pids, seconds, connections))
                 with _second_pair(gateway) as (url, more):
+                    for pid in more:
+                        confine(pid)
                     other = replace(call, url=call.url.replace(gateway.box.url, url))
                     _load([other], more, 1, connections)
                     two.rounds.append(_load([call, other], [*pids, *more], seconds, connections))
@@ -109,13 +118,21 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--share", type=float, default=20)
     options = parser.parse_args()
+    load = {name: getattr(options, name) for name in ("seconds", "rounds", "connections")}
+    title = f"{options.connections} connections, {os.cpu_count()} cores"
     try:
         subjects.need_wrk()
+        _show(title, measure(**load, confine=lambda _pid: None))
+        with allowance(options.share) as confine:
+            found = measure(**load, confine=confine)
+        _show(f"{title}, each process at most {options.share:g} % of one", found)
     except Missing as missing:
         sys.exit(str(missing))
-    found = measure(seconds=options.seconds, rounds=options.rounds, connections=options.connections)
-    title = f"{options.connections} connections, {os.cpu_count()} cores"
+
+
+def _show(title: str, found: Mapping[str, Sequence[Result]]) -> None:
     print(table(title, [one for pair in found.values() for one in pair]))
     print(target_table(targets(found)))
 
