@@ -5,11 +5,11 @@ Pure: no I/O, no clock. A worker *visits* a task: it decides, acts, applies the 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import assert_never
 
 from gateway.domain.errors import Blame, Sent
 from gateway.domain.model import OnAmbiguous
+from gateway.domain.records import changed
 from gateway.domain.steps import (
     AttemptAccepted,
     AttemptDelivered,
@@ -106,7 +106,7 @@ def _resend(last: Attempt) -> Submit:
         idempotent=True,
         on_ambiguous=last.on_ambiguous,
     )
-    open_again = replace(
+    open_again = changed(
         last, outcome=Outcome.INTENT, misses=1, finished_ms=None, code=None, reason=None, blame=None
     )
     return Submit(candidate, again=open_again)
@@ -220,7 +220,7 @@ def apply(task: Task, event: Event) -> Task:  # noqa: C901, PLR0912 - one branch
     """Fold one event into the task."""
     match event:
         case RoutePlanned():
-            return replace(task, route=event.route)
+            return changed(task, route=event.route)
         case AttemptStarted():
             return _started(task, event.attempt)
         case AttemptAccepted():
@@ -230,7 +230,7 @@ def apply(task: Task, event: Event) -> Task:  # noqa: C901, PLR0912 - one branch
         case PollMissed():
             last = task.attempts[-1]
             misses = last.misses + 1 if event.unknown_task else last.misses
-            return replace_last(task, replace(last, polls=last.polls + 1, misses=misses))
+            return replace_last(task, changed(last, polls=last.polls + 1, misses=misses))
         case AttemptDelivered():
             return _delivered(task, event)
         case AttemptFailed():
@@ -238,15 +238,15 @@ def apply(task: Task, event: Event) -> Task:  # noqa: C901, PLR0912 - one branch
         case AttemptLost():
             return _lost(task, event)
         case CancelRequested():
-            return replace(task, cancel_requested=True)
+            return changed(task, cancel_requested=True)
         case CancelRefused():
-            return replace(task, cancel_requested=False, cancel_asked=True)
+            return changed(task, cancel_requested=False, cancel_asked=True)
         case CancelConfirmed():
             return _cancelled(task, event.at_ms)
         case GaveUp():
             return _ended(task, Ending(TaskStatus.FAILED, error=event.error))
         case Postponed():
-            return replace(task, not_before_ms=event.until_ms)
+            return changed(task, not_before_ms=event.until_ms)
         case Settled():
             return _settled(task, event)
         case _:
@@ -257,11 +257,11 @@ def _started(task: Task, attempt: Attempt) -> Task:
     last = task.last
     if last is not None and last.id == attempt.id:
         return replace_last(task, attempt)
-    return replace(task, attempts=(*task.attempts, attempt))
+    return changed(task, attempts=(*task.attempts, attempt))
 
 
 def _accepted(task: Task, event: AttemptAccepted) -> Task:
-    last = replace(
+    last = changed(
         task.attempts[-1],
         outcome=Outcome.ACCEPTED,
         upstream_task_id=event.upstream_task_id,
@@ -272,18 +272,18 @@ def _accepted(task: Task, event: AttemptAccepted) -> Task:
         reason=None,
         blame=None,
     )
-    return replace(replace_last(task, last), status=TaskStatus.PROCESSING)
+    return changed(replace_last(task, last), status=TaskStatus.PROCESSING)
 
 
 def _progressed(task: Task, event: AttemptProgressed) -> Task:
     last = task.attempts[-1]
-    moved = replace_last(task, replace(last, polls=last.polls + 1, misses=0))
+    last = changed(last, polls=last.polls + 1, misses=0)
     progress = max(task.progress, min(event.progress or 0, 99))
-    return replace(moved, progress=progress)
+    return changed(task, attempts=(*task.attempts[:-1], last), progress=progress)
 
 
 def _delivered(task: Task, event: AttemptDelivered) -> Task:
-    last = replace(
+    last = changed(
         task.attempts[-1],
         outcome=Outcome.DELIVERED,
         finished_ms=event.at_ms,
@@ -292,23 +292,23 @@ def _delivered(task: Task, event: AttemptDelivered) -> Task:
         delivered=len(event.images),
     )
     images = (*task.kept, *event.images)
-    moved = replace(replace_last(task, last), status=TaskStatus.PROCESSING)
+    moved = changed(replace_last(task, last), status=TaskStatus.PROCESSING)
     if task.top_up and len(images) < task.n:
-        return replace(moved, kept=images)
-    return replace(moved, kept=(), ending=Ending(TaskStatus.COMPLETED, images=images))
+        return changed(moved, kept=images)
+    return changed(moved, kept=(), ending=Ending(TaskStatus.COMPLETED, images=images))
 
 
 def _ended(task: Task, ending: Ending) -> Task:
     """End a task; pictures that were delivered before are paid for, and no failure takes them."""
     if task.kept:
         ending = Ending(TaskStatus.COMPLETED, images=task.kept)
-    return replace(task, kept=(), ending=ending)
+    return changed(task, kept=(), ending=ending)
 
 
 def _failed(task: Task, event: AttemptFailed) -> Task:
     last = task.attempts[-1]
     outcome = _outcome_of(last, event)
-    closed = replace(
+    closed = changed(
         last,
         outcome=outcome,
         finished_ms=event.at_ms,
@@ -342,7 +342,7 @@ def _outcome_of(last: Attempt, event: AttemptFailed) -> Outcome:
 def _lost(task: Task, event: AttemptLost) -> Task:
     """A lost attempt was accepted, so it may be billed: no other upstream is paid for it."""
     last = task.attempts[-1]
-    closed = replace(
+    closed = changed(
         last,
         outcome=Outcome.ABANDONED,
         finished_ms=event.at_ms,
@@ -358,7 +358,7 @@ def _lost(task: Task, event: AttemptLost) -> Task:
 def _cancelled(task: Task, at_ms: int) -> Task:
     last = task.last
     if last is not None and last.is_live:
-        task = replace_last(task, replace(last, outcome=Outcome.CANCELLED, finished_ms=at_ms))
+        task = replace_last(task, changed(last, outcome=Outcome.CANCELLED, finished_ms=at_ms))
     error = TaskError("request_cancelled", "The task was cancelled.", Blame.CALLER)
     return _ended(task, Ending(TaskStatus.CANCELLED, error=error))
 
@@ -367,7 +367,7 @@ def _settled(task: Task, event: Settled) -> Task:
     if task.ending is None:
         raise ValueError("a task without an ending cannot be settled")
     completed = task.ending.status is TaskStatus.COMPLETED
-    return replace(
+    return changed(
         task,
         status=task.ending.status,
         charged=event.charged,

@@ -12,14 +12,14 @@ A task *ends* in two moves: an event fixes its ``ending``, then settlement makes
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from gateway.domain.errors import Blame
 from gateway.domain.model import OnAmbiguous
 from gateway.domain.money import MicroCredits, MicroUsd
-from gateway.domain.records import quick
+from gateway.domain.records import changed, quick
 
 UPSTREAMS_MAX = 3
 ATTEMPTS_MAX = 8
@@ -244,4 +244,4 @@ def charge(task: Task, ending: Ending) -> MicroCredits:
 
 def replace_last(task: Task, attempt: Attempt) -> Task:
     """Give the task with its newest attempt replaced."""
-    return replace(task, attempts=(*task.attempts[:-1], attempt))
+    return changed(task, attempts=(*task.attempts[:-1], attempt))

@@ -13,9 +13,9 @@ import errno
 import os
 import re
 import ssl
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
-from functools import lru_cache
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import lru_cache, partial
 
 import aiohttp
 import httpx
@@ -71,19 +71,15 @@ _ERRORS: tuple[tuple[type[Exception], type[httpx.TransportError], str], ...] = (
 )
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Turn aiohttp's errors into httpx's.
+def _translated(error: aiohttp.ClientError | OSError) -> httpx.TransportError:
+    """Give httpx's error for one of aiohttp's.
 
-    The original is dropped: it quotes URLs, request headers and resolved addresses.
+    To be raised without the original, which quotes URLs, request headers, resolved addresses.
     """
-    try:
-        yield
-    except (aiohttp.ClientError, OSError) as error:
-        if isinstance(getattr(error, "os_error", None), AddressNotPublic):
-            raise AddressRefused(str(AddressNotPublic())) from None
-        translation, words = next(row[1:] for row in _ERRORS if isinstance(error, row[0]))
-        raise translation(words + _detail(error)) from None
+    if isinstance(getattr(error, "os_error", None), AddressNotPublic):
+        return AddressRefused(str(AddressNotPublic()))
+    translation, words = next(row[1:] for row in _ERRORS if isinstance(error, row[0]))
+    return translation(words + _detail(error))
 
 
 def _detail(error: Exception) -> str:
@@ -134,12 +130,33 @@ class _Exchange:
 
     async def read(self) -> bytes:
         """Give the next part of the body, empty at its end."""
-        with _translated():
-            return await self._response.content.readany()
+        content = self._response.content
+        if content.at_eof():
+            return b""
+        try:
+            return await content.readany()
+        except (aiohttp.ClientError, OSError) as error:
+            raise _translated(error) from None
 
     def close(self) -> None:
         """Cut the connection when the answer was not read to its end; else it serves again."""
         self._response.close()
+
+
+class _Opened(AbstractAsyncContextManager[_Exchange]):
+    """An exchange for the length of a block; begun when the block is entered."""
+
+    __slots__ = ("_begin", "_exchange")
+
+    def __init__(self, begin: Callable[[], Awaitable[_Exchange]]) -> None:
+        self._begin = begin
+
+    async def __aenter__(self) -> _Exchange:
+        self._exchange = await self._begin()
+        return self._exchange
+
+    async def __aexit__(self, *_: object) -> None:
+        self._exchange.close()
 
 
 class _Body(httpx.AsyncByteStream):
@@ -178,14 +195,20 @@ class GuardedTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request, never following a redirect; the body arrives as a stream."""
-        exchange = await self._begun(
-            request.method,
-            _wire_url(request.url),
-            request.headers.multi_items(),
-            await request.aread(),
-            request.extensions.get("timeout", {}),
-            request.extensions.get(OWN_HOST),
-        )
+        times = request.extensions.get("timeout", {})
+        url, body = _wire_url(request.url), await request.aread()
+        try:
+            async with asyncio.timeout(_sum(*_bounds(times))):
+                exchange = await self._begun(
+                    request.method,
+                    url,
+                    request.headers.multi_items(),
+                    body,
+                    times,
+                    request.extensions.get(OWN_HOST),
+                )
+        except TimeoutError:
+            raise httpx.WriteTimeout("the request was not taken in time") from None
         return httpx.Response(
             exchange.status,
             headers=list(exchange.raw_headers),
@@ -193,24 +216,21 @@ class GuardedTransport(httpx.AsyncBaseTransport):
             extensions={"http_version": b"HTTP/1.1"},
         )
 
-    @asynccontextmanager
-    async def opened(
+    def opened(
         self,
         method: str,
         url: str,
         headers: Mapping[str, str],
         body: bytes,
         times: Mapping[str, float | None],
-    ) -> AsyncIterator[_Exchange]:
+    ) -> _Opened:
         """Send a request and give its answer, without httpx's records around them.
 
-        ``times`` are httpx's timeouts by name. Raises httpx.TransportError, httpx.InvalidURL.
+        ``times`` are httpx's timeouts by name; the caller bounds the whole. Raises
+        httpx.TransportError, httpx.InvalidURL.
         """
-        exchange = await self._begun(method, _parsed(url), headers.items(), body, times, None)
-        try:
-            yield exchange
-        finally:
-            exchange.close()
+        lines = headers.items()
+        return _Opened(partial(self._begun, method, _parsed(url), lines, body, times, None))
 
     async def _begun(
         self,
@@ -223,23 +243,22 @@ class GuardedTransport(httpx.AsyncBaseTransport):
     ) -> _Exchange:
         lines = _headers(method, headers, len(body))
         session = self._session(guarded=not await self._is_exempt(url, own_host))
-        bounds = (times.get("pool"), times.get("connect"), times.get("write"), times.get("read"))
-        try:
-            async with asyncio.timeout(_sum(*bounds)):
-                for _ in range(_TRIES_MAX):
-                    with _translated(), suppress(_AnsweredUnasked):
-                        return _Exchange(
-                            await session.request(
-                                method,
-                                url,
-                                headers=lines,
-                                data=_chunks(body) if len(body) > _CHUNK else body or None,
-                                allow_redirects=False,
-                                timeout=_timeout(*bounds),
-                            )
-                        )
-        except TimeoutError:
-            raise httpx.WriteTimeout("the request was not taken in time") from None
+        for _ in range(_TRIES_MAX):
+            try:
+                response = await session.request(
+                    method,
+                    url,
+                    headers=lines,
+                    skip_auto_headers=_left_out(tuple([name for name, _ in lines])),
+                    data=_chunks(body) if len(body) > _CHUNK else body or None,
+                    allow_redirects=False,
+                    timeout=_timeout(*_bounds(times)),
+                )
+            except _AnsweredUnasked:
+                continue
+            except (aiohttp.ClientError, OSError) as error:
+                raise _translated(error) from None
+            return _Exchange(response)
         raise httpx.ConnectError("the server answers before it is asked")
 
     async def _is_exempt(self, url: URL, own_host: str | None) -> bool:
@@ -260,7 +279,6 @@ class GuardedTransport(httpx.AsyncBaseTransport):
             self._sessions[guarded] = aiohttp.ClientSession(
                 connector=connector,
                 request_class=_Request,
-                skip_auto_headers=_AUTOMATIC_HEADERS,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 trust_env=False,
@@ -303,6 +321,12 @@ def _encoded(text: str) -> URL:
     raise httpx.UnsupportedProtocol("the URL is not usable") from None
 
 
+def _bounds(
+    times: Mapping[str, float | None],
+) -> tuple[float | None, float | None, float | None, float | None]:
+    return times.get("pool"), times.get("connect"), times.get("write"), times.get("read")
+
+
 @lru_cache(maxsize=256)
 def _timeout(
     pool: float | None, connect: float | None, _write: float | None, read: float | None
@@ -322,11 +346,23 @@ def _headers(method: str, headers: Iterable[tuple[str, str]], length: int) -> li
     Raises httpx.UnsupportedProtocol: nothing that was handed in may begin a line of its own.
     """
     sent = [line for line in headers if line[0] not in {"content-length", "transfer-encoding"}]
-    if any(_BREAKS_A_LINE.search(text) for line in sent for text in line):
+    if _BREAKS_A_LINE.search("".join([text for line in sent for text in line])):
         raise httpx.UnsupportedProtocol("the request is not usable")
     if length or method in _WITH_BODY:
         sent.append(("content-length", str(length)))
     return sent
+
+
+@lru_cache(maxsize=256)
+def _left_out(names: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Give what aiohttp must be told not to add to headers of these names; None for nothing.
+
+    It copies all headers to leave one out.
+    """
+    given = {name.lower() for name in names}
+    if "content-length" not in given:
+        given.add("content-type")
+    return tuple(name for name in _AUTOMATIC_HEADERS if name.lower() not in given) or None
 
 
 async def _chunks(body: bytes) -> AsyncIterator[bytes]:

@@ -77,8 +77,7 @@ class Form:
     files: tuple[FilePart, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A vendor's answer; ``body`` is always a JSON object, names of headers are lower-case."""
 
     status: int
@@ -95,8 +94,7 @@ class _Request(NamedTuple):
     content: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class _Raw:
+class _Raw(NamedTuple):
     status: int
     headers: Mapping[str, str]
     content: bytes
@@ -235,7 +233,8 @@ class UpstreamHttp:
             sent["content-type"] = "application/json"
             # ASCII escapes: a prompt may hold a lone surrogate, which UTF-8 cannot carry.
             content = json.dumps(body, separators=(",", ":")).encode()
-        if all(value.isascii() and value.isprintable() for value in sent.values()):
+        texts = "".join(sent.values())
+        if texts.isascii() and texts.isprintable():
             return _Request(method, f"{self._base}{path}", sent, content)
         raise _unsendable()
 

@@ -50,8 +50,9 @@ class HttpClient(Protocol):
         """Send a request; what its answer still holds when the context ends is not read.
 
         ``times`` are seconds for ``pool``, ``connect``, ``write`` and ``read``, else the client's
-        own. Raises httpx.InvalidURL, httpx.TransportError; of those only ConnectError,
-        ConnectTimeout, PoolTimeout and UnsupportedProtocol say that nothing was sent.
+        own; the caller bounds the whole. Raises httpx.InvalidURL, httpx.TransportError; of those
+        only ConnectError, ConnectTimeout, PoolTimeout and UnsupportedProtocol say that nothing was
+        sent.
         """
         ...
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import msgspec
 
+from gateway.domain.records import changed
 from gateway.domain.request import GenerationRequest
 from gateway.domain.submission import Draft
 from gateway.domain.task import Attempt, Task
@@ -46,7 +46,7 @@ def decode_draft(draft: bytes) -> Draft:
 
 def advanced(task: Task) -> tuple[Task, bytes]:
     """Give the task as the next durable write leaves it, and its doc."""
-    written = replace(task, fence=task.fence + 1)
+    written = changed(task, fence=task.fence + 1)
     return written, encode(written)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from gateway.app.ports import NewTask, Settlement, TaskFilter, TaskPage
@@ -11,6 +11,7 @@ from gateway.domain.errors import StaleFence, StoreUnavailable, TaskNotFound
 from gateway.domain.ledger import TransferKind, resolution_id, transfer_id
 from gateway.domain.machine import apply
 from gateway.domain.money import MICRO_MAX
+from gateway.domain.records import changed
 from gateway.domain.request import GenerationRequest
 from gateway.domain.steps import Settled
 from gateway.domain.task import Attempt, Outcome, Task
@@ -121,7 +122,7 @@ class PostgresTasks:
         """
         if not 0 <= settlement.charged <= settlement.task.hold:
             raise ValueError(f"cannot capture {settlement.charged} of {settlement.task.hold}")
-        task = replace(settlement.task, ending=settlement.ending)
+        task = changed(settlement.task, ending=settlement.ending)
         ended = apply(task, Settled(settlement.charged, settlement.at_ms))
         written, doc = advanced(ended)
         return await self._settles.submit(_Write(task.fence, written, doc, task.attempts))
