@@ -235,6 +235,16 @@ async def test_a_thousand_blocking_calls_are_at_the_vendor_at_once():
     assert found == [b"{}"] * 1000
 
 
+@pytest.mark.parametrize(("method", "body"), [("GET", b""), ("POST", b""), ("POST", b"{}")])
+async def test_no_header_is_sent_that_nobody_gave(method: str, body: bytes):
+    async with receiver(reply(200)) as server, client_of(server.port) as client:
+        await whole(client, method, f"http://127.0.0.1:{server.port}/v1/tasks", body)
+
+    given = {"accept", "accept-encoding", "connection", "host", "user-agent"}
+    length = {"content-length"} if method == "POST" else set()
+    assert set(server.requests[0].headers) == given | length
+
+
 async def test_a_line_break_in_a_header_sends_nothing():
     async with receiver(reply(200)) as server, client_of(server.port) as client:
         url = f"http://127.0.0.1:{server.port}/v1/tasks"
