@@ -143,9 +143,9 @@ class PostgresErasure:
         async with self._db.transaction() as connection:
             emptied = []
             for row in await connection.fetch(LOCK_TASKS, list(task_ids)):
-                doc = encode(blanked(decode_task(row["doc"])))
-                if row["has_request"] or doc != row["doc"]:
-                    emptied.append((row["id"], doc))
+                task = decode_task(row["doc"])
+                if row["has_request"] or blanked(task) != task:
+                    emptied.append((row["id"], encode(blanked(task))))
             await connection.executemany(EMPTY_TASK, emptied)
             for statement in OF_TASKS:
                 await connection.execute(statement, list(task_ids))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.app.ports import NewTask
@@ -195,3 +196,15 @@ async def test_another_name_confirms_nothing(erasure: PostgresErasure, team: Tea
     assert [(p.field, p.legal) for p in raised.value.problems] == [("name", "studio")]
     with pytest.raises(NotFound):
         await erasure.close("team_nobody", "studio", COMMAND_LINE)
+
+
+async def test_a_task_that_an_earlier_version_emptied_is_empty(
+    erasure: PostgresErasure, database: Database, tasks: PostgresTasks, team: Team
+) -> None:
+    task_id = await completed(tasks, team.id)
+    assert await erasure.empty([task_id]) == 1
+    emptied = await tasks.get(task_id)
+    statement = "UPDATE tasks SET doc = $2 WHERE id = $1 RETURNING id"
+    assert await database.write(statement, task_id, msgspec.json.encode(emptied))
+
+    assert await erasure.empty([task_id]) == 0
