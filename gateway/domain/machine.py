@@ -382,7 +382,9 @@ def poll_delay_ms(
     """Give how long to wait before the next poll, at most 5 s; a vendor's own wish counts.
 
     Once it is known how long such a job takes (``expected_ms``), there are few polls before that
-    time and close ones around it; the longer a job is overdue, the fewer again.
+    time and close ones around it; the longer a job is overdue, the fewer again. They aim a little
+    before it: what is learnt is when a poll found the pictures, so one that came exactly then would
+    learn its own lateness, job after job, and never that the job was ready earlier.
     """
     longest = POLL_DELAYS_MS[-1]
     if asked_ms is not None:
@@ -390,5 +392,5 @@ def poll_delay_ms(
     if expected_ms is None or not attempt.polls:
         return POLL_DELAYS_MS[min(attempt.polls, len(POLL_DELAYS_MS) - 1)]
     left_ms = attempt.started_ms + expected_ms - now_ms
-    wait_ms = left_ms if left_ms > 0 else -left_ms // 2
+    wait_ms = left_ms * 9 // 10 if left_ms > 0 else -left_ms // 2
     return min(max(wait_ms, POLL_DELAYS_MS[0]), longest)
