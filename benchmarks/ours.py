@@ -93,10 +93,11 @@ class Ours:
 
 
 @contextmanager
-def vendor(folder: Path, *, delay_ms: int = 0, polls: int = 8) -> Iterator[str]:
+def vendor(folder: Path, *, delay_ms: int = 0, polls: int = 8, job_ms: int = 0) -> Iterator[str]:
     """Run a stub vendor; gives its address without a path."""
     port = free_port()
     options = ("--port", str(port), "--delay-ms", str(delay_ms), "--polls", str(polls))
+    options += ("--job-ms", str(job_ms))
     process = subjects.start("benchmarks.vendor", *options, log=folder / "vendor.log")
     try:
         url = f"http://127.0.0.1:{port}"
@@ -111,16 +112,18 @@ def ours(
     *,
     delay_ms: int = 0,
     polls: int = 8,
+    job_ms: int = 0,
     queries: int = 0,
     more: Mapping[str, str] | None = None,
 ) -> Iterator[Ours]:
     """Run engines, a stub vendor and a migrated gateway without processes, in a directory.
 
-    The vendor that never ends a task allows so many ``queries`` a second; 0 is any number.
+    Tasks end at their ``polls``-th query, or with ``job_ms`` so long after their submit. The vendor
+    that never ends a task allows so many ``queries`` a second; 0 is any number.
     """
     with tempfile.TemporaryDirectory(prefix="gateway-bench-") as name:
         folder = Path(name)
-        with vendor(folder, delay_ms=delay_ms, polls=polls) as url:
+        with vendor(folder, delay_ms=delay_ms, polls=polls, job_ms=job_ms) as url:
             port = url.rpartition(":")[2]
             text = CONFIGURATION.format(
                 port=port,
