@@ -125,11 +125,15 @@ def main() -> None:
     try:
         subjects.need_wrk()
         _show(title, measure(**load, confine=lambda _pid: None))
-        with allowance(options.share) as confine:
-            found = measure(**load, confine=confine)
-        _show(f"{title}, each process at most {options.share:g} % of one", found)
     except Missing as missing:
         sys.exit(str(missing))
+    try:
+        with allowance(options.share) as confine:
+            found = measure(**load, confine=confine)
+    except Missing as missing:
+        print(f"Left out: {missing}")
+    else:
+        _show(f"{title}, each process at most {options.share:g} % of one", found)
 
 
 def _show(title: str, found: Mapping[str, Sequence[Result]]) -> None:
