@@ -16,6 +16,7 @@ import argparse
 import os
 import statistics
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -26,10 +27,14 @@ from benchmarks.allowance import Confine, allowance
 from benchmarks.ours import Ours, ours
 from benchmarks.subjects import Call, Missing, Result, Round, Subject, one_round, table
 from benchmarks.targets import Target, target_table
+from gateway.cli.load import cpu_seconds
 from gateway.cli.network import LOOPBACK, free_port, wait_ready
 from gateway.settings import PREFIX
 
 READY_S = 60.0
+LOOK_EVERY_S = 1.0
+IDLE_CPU_S = 0.2
+"""What idle processes compute at most between two looks, all together."""
 BOUND = 1.6
 
 
@@ -39,6 +44,7 @@ def measure(
     """Measure both kinds of call with one and with two of each process."""
     with ours() as gateway:
         pids = [gateway.box.start_api().pid, gateway.box.start("worker").pid]
+        _until_started(pids)
         for pid in pids:
             confine(pid)
         # Accepts last: their tasks keep the workers busy for a while.
@@ -50,12 +56,28 @@ def measure(
                 one, two = found[what]
                 one.rounds.append(_load([call], pids, seconds, connections))
                 with _second_pair(gateway) as (url, more):
+                    _until_started(more)
                     for pid in more:
                         confine(pid)
                     other = replace(call, url=call.url.replace(gateway.box.url, url))
                     _load([other], more, 1, connections)
                     two.rounds.append(_load([call, other], [*pids, *more], seconds, connections))
         return found
+
+
+def _until_started(pids: Sequence[int]) -> None:
+    """Return when the processes, which have nothing to do yet, compute no more."""
+    ends, spent = time.monotonic() + READY_S, _spent(pids)
+    while time.monotonic() < ends:
+        time.sleep(LOOK_EVERY_S)
+        before, spent = spent, _spent(pids)
+        if spent - before < IDLE_CPU_S:
+            return
+    raise TimeoutError("the processes do not come to rest after their start")
+
+
+def _spent(pids: Sequence[int]) -> float:
+    return sum(cpu_seconds(pid) for pid in pids)
 
 
 @contextmanager
