@@ -41,6 +41,7 @@ from gateway.domain.errors import (
 from gateway.domain.limits import NOTHING_TAKEN, Limit, Taken, Verdict
 from gateway.domain.model import Catalog, Model
 from gateway.domain.pricing import Price, price_of
+from gateway.domain.records import quick
 from gateway.domain.repeats import CallMark
 from gateway.domain.request import GenerationRequest
 from gateway.domain.routing import Route, is_served, rank
@@ -53,6 +54,7 @@ log = structlog.get_logger(__name__)
 ID_TRIES = 3
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A request ready to be accepted: checked, priced and routable.
@@ -73,6 +75,7 @@ class Plan:
         return self.route.warning if self.route is not None else None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Admission:
     """What a create call came to: its task, ``repeated`` when an earlier call had made it.

@@ -95,15 +95,18 @@ def check(
     ``defaults`` are the model's: a switch set to its default demands nothing. With
     ``request.snap_size`` an illegal pixel size is no problem, for it will be moved.
     """
-    return (
+    found = [
         *_prompt_problems(request, limits),
         *_count_problems(request, limits),
         *size_problems(request, limits.size),
         *_picture_problems(request, limits),
         *_feature_problems(request, limits, defaults),
-        *_value_problems(request, limits),
-        *_option_problems(request, limits),
-    )
+    ]
+    if request.seed is not None or request.palette or request.boxes:
+        found += _value_problems(request, limits)
+    if request.options:
+        found += _option_problems(request, limits)
+    return tuple(found)
 
 
 def _prompt_problems(request: GenerationRequest, limits: Limits) -> Iterator[Problem]:

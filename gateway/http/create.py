@@ -15,6 +15,7 @@ from gateway.app.pictures import result_format
 from gateway.app.submit import Admission
 from gateway.crashpoints import CrashPoint, reached
 from gateway.domain.errors import GatewayError, ShuttingDown, StoreUnavailable, WaitExpired
+from gateway.domain.records import quick
 from gateway.domain.repeats import CallMark
 from gateway.domain.request import ResultFormat
 from gateway.domain.submission import Draft, Wait
@@ -29,6 +30,7 @@ PING_S = 10.0
 NO_RETRY = {"x-should-retry": "false"}
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class _Accepted:
     """An accepted call, and all that its answer still needs of what was sent."""

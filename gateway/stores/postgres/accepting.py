@@ -14,6 +14,7 @@ from gateway.domain.caps import NOTHING, Caps, Counts, refusal
 from gateway.domain.errors import CallerError, InsufficientCredits, RepeatedCall, TaskIdTaken
 from gateway.domain.ledger import TransferKind, transfer_id
 from gateway.domain.money import MicroCredits, format_micro
+from gateway.domain.records import quick
 from gateway.domain.repeats import CallMark, EarlierCall
 from gateway.domain.task import Task
 from gateway.stores.postgres import task_sql as sql
@@ -24,6 +25,7 @@ from gateway.stores.postgres.urls import seal_url
 from gateway.stores.postgres.vault import Vault
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class EncodedTask:
     """A task to accept, as its row will have it."""

@@ -7,6 +7,7 @@ older ones too, puts the default in its place. So a default, once stored, is not
 
 from __future__ import annotations
 
+import re
 from dataclasses import MISSING, fields
 from operator import attrgetter
 from typing import Any
@@ -27,21 +28,33 @@ _encoder = msgspec.json.Encoder()
 _task_decoder = msgspec.json.Decoder(Task)
 _request_decoder = msgspec.json.Decoder(GenerationRequest)
 _draft_decoder = msgspec.json.Decoder(Draft)
-_LEAVES = frozenset({str, int, bool, type(None)})
+_KIND_NAMED = re.compile(rf"\b({'|'.join(kind.__name__ for kind in KINDS)})\b")
 
 
-def _described(kind: Any) -> tuple[tuple[str, ...], tuple[object, ...], attrgetter[Any]]:
-    """Give the names of a record's fields, their defaults (MISSING: none), and what reads them."""
-    found = fields(kind)
-    names = tuple(field.name for field in found)
-    defaults = tuple(
-        field.default if field.default_factory is MISSING else field.default_factory()
-        for field in found
-    )
-    return names, defaults, attrgetter(*names)
+def _twin(kind: Any) -> tuple[type[msgspec.Struct], attrgetter[Any], dict[str, object]]:
+    """Give a record's twin that leaves out defaults, and what reads its fields.
+
+    The fields that hold records come with their defaults.
+
+    msgspec leaves out what *is* the default; a text that merely equals it may be written.
+    """
+    described: list[Any] = []
+    for field in fields(kind):
+        if field.default is not MISSING:
+            described.append((field.name, object, field.default))
+        elif field.default_factory is not MISSING:
+            factory = msgspec.field(default_factory=field.default_factory)
+            described.append((field.name, object, factory))
+        else:
+            described.append((field.name, object))
+    twin = msgspec.defstruct(kind.__name__, described, omit_defaults=True)
+    inner = {
+        field.name: field.default for field in fields(kind) if _KIND_NAMED.search(str(field.type))
+    }
+    return twin, attrgetter(*(field.name for field in fields(kind))), inner
 
 
-_RECORDS = {kind: _described(kind) for kind in KINDS}
+_TWINS = {kind: _twin(kind) for kind in KINDS}
 
 
 def encode(record: object) -> bytes:
@@ -90,14 +103,14 @@ def plain(text: str) -> str:
 
 
 def _lean(value: Any) -> Any:
-    """Give a record as the dict of its fields that differ from their defaults, inner ones too."""
-    if (record := _RECORDS.get(type(value))) is not None:
-        names, defaults, read = record
-        return {
-            name: item if type(item) in _LEAVES else _lean(item)
-            for name, item, default in zip(names, read(value), defaults, strict=True)
-            if item is not default and item != default
-        }
+    """Give a record as its twin, which leaves out what has its default, and so inner ones."""
+    if (known := _TWINS.get(type(value))) is not None:
+        twin, read, inner = known
+        lean = twin(*read(value))
+        for name, default in inner.items():
+            if (item := getattr(lean, name)) is not default:
+                setattr(lean, name, default if item == default else _lean(item))
+        return lean
     if isinstance(value, tuple):
         return [_lean(item) for item in value]
     return value
