@@ -44,7 +44,9 @@ def open_body(call: Call, reading: Reading, known: Schema, catalog: Catalog) -> 
     """
     is_form = bool(call.form or call.files)
     values = form_values(call, reading, IMAGE_FIELDS) if is_form else parse_object(call.body)
-    names = {**known["properties"], **_options_of(values.get("model"), catalog)}
+    names, options = known["properties"], _options_of(values.get("model"), catalog)
+    if options:
+        names = {**names, **options}
     return Fields(values, reading, names, from_form=is_form)
 
 
@@ -90,7 +92,7 @@ def read_options(fields: Fields, catalog: Catalog) -> dict[str, str | int | bool
     """Read the vendor-neutral extras and the model's own; the core decides which are ignored."""
     found: dict[str, str | int | bool] = {}
     rules = _options_of(fields.raw("model"), catalog)
-    for name in {**OPTIONS, **rules}:
+    for name in {**OPTIONS, **rules} if rules else OPTIONS:
         if name not in fields:
             continue
         is_number = rules[name].is_number if name in rules else OPTIONS[name]["type"] == "integer"
