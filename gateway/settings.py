@@ -112,6 +112,8 @@ class Settings(BaseSettings):
 
     database_url: Annotated[SecretStr, AfterValidator(_postgres_url)] | None = None
     """PostgreSQL; None means the embedded one in `data_dir`."""
+    database_wait_seconds: int = Field(default=60, ge=0, le=3600)
+    """How long a process that starts waits for PostgreSQL to answer, before it gives up."""
     redis_url: Annotated[SecretStr, AfterValidator(_redis_url)] | None = None
     """Valkey or Redis; None means the embedded one in `data_dir`."""
     data_dir: Path = Path("data")

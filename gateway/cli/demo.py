@@ -44,10 +44,13 @@ def plan_demo(settings: Settings) -> Demo:
     return Demo(simulator, ports, config.resolve())
 
 
-async def migrate_if_needed(database_url: str) -> None:
-    """Bring the schema up to date; Alembic is loaded only when there is something to do."""
+async def migrate_if_needed(database_url: str, *, wait_s: float) -> None:
+    """Bring the schema up to date; Alembic is loaded only when there is something to do.
+
+    Postgres may be away for ``wait_s`` at first. Raises StoreUnavailable when it is for longer.
+    """
     database = Database(database_url, application_name="gateway up")
-    await database.connect()
+    await database.connect(wait_s)
     try:
         is_current = await stored(database) == head()
     finally:

@@ -11,7 +11,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,12 +32,13 @@ from gateway.wiring.configuration import reload_on_signal
 from gateway.wiring.runtime import Gateway, open_gateway
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import AsyncIterator, Coroutine, Iterator
     from types import FrameType
 
 GRACE_S = 8
 KEEPALIVE_S = 75
 BACKLOG = 2048
+STOPS = (signal.SIGINT, signal.SIGTERM)
 OPEN_FILES_MAX = 65_536
 GC_NEW_OBJECTS = 10_000
 """How many more objects there are than at the last collection when the next one is due."""
@@ -56,7 +57,7 @@ def _run(
         _allow_files()
         if tied:
             _stop_with_parent()
-        with engines_of(settings) as addresses:
+        with engines_of(settings) as addresses, suppress(asyncio.CancelledError):
             uvloop.run(work(settings, addresses))
     except (GatewayError, EmbeddedEngineError, SettingsError) as error:
         fail(str(error), as_json=as_json)
@@ -106,7 +107,7 @@ class _Server(uvicorn.Server):
         A signal raised again would end the process before its stores are closed.
         """
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in STOPS:
             loop.add_signal_handler(number, self.handle_exit, number, None)
         yield
 
@@ -118,12 +119,10 @@ class _Server(uvicorn.Server):
 
 async def _serve_api(settings: Settings, addresses: Addresses) -> None:
     draining = asyncio.Event()
-    listener = _listen(settings)
-    async with open_gateway(
-        settings, database_url=addresses.database, redis_url=addresses.redis
-    ) as gateway:
-        _on_hangup(gateway)
-
+    # Bound at once, for a taken address to be told at once; called only when we can answer.
+    listener = _bind(settings)
+    async with _opened(settings, addresses) as gateway:
+        _listen(settings, listener)
         app = create_app(gateway.core, draining=draining)
         config = uvicorn.Config(
             app.edge,
@@ -152,26 +151,46 @@ def _keep() -> None:
     gc.set_threshold(GC_NEW_OBJECTS, *gc.get_threshold()[1:])
 
 
-def _listen(settings: Settings) -> socket.socket:
-    """Open the listening socket. Raises Unavailable when the address is taken."""
+def _bind(settings: Settings) -> socket.socket:
+    """Open the socket that will listen. Raises Unavailable when the address is taken."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     # The protocol must be named: without it asyncio leaves Nagle's algorithm on.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
+    with _told_if_taken(settings, listener):
         listener.bind((settings.host, settings.port))
-    except OSError as error:
-        listener.close()
-        reason = error.strerror or str(error)
-        raise Unavailable(f"cannot listen on {settings.host}:{settings.port}: {reason}") from None
-    listener.listen(BACKLOG)
     listener.setblocking(False)
     return listener
 
 
-def _on_hangup(gateway: Gateway) -> None:
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGHUP, reload_on_signal, gateway.configuration)
+def _listen(settings: Settings, listener: socket.socket) -> None:
+    """Let callers come. Raises Unavailable when another process began to listen meanwhile."""
+    with _told_if_taken(settings, listener):
+        listener.listen(BACKLOG)
+
+
+@contextmanager
+def _told_if_taken(settings: Settings, listener: socket.socket) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        listener.close()
+        reason = error.strerror or str(error)
+        raise Unavailable(f"cannot listen on {settings.host}:{settings.port}: {reason}") from None
+
+
+@asynccontextmanager
+async def _opened(settings: Settings, addresses: Addresses) -> AsyncIterator[Gateway]:
+    """Open the gateway, which may wait for Postgres; told to stop, it is not waited for."""
+    loop, opening = asyncio.get_running_loop(), asyncio.current_task()
+    assert opening is not None
+    for number in STOPS:
+        loop.add_signal_handler(number, opening.cancel)
+    async with open_gateway(
+        settings, database_url=addresses.database, redis_url=addresses.redis
+    ) as gateway:
+        loop.add_signal_handler(signal.SIGHUP, reload_on_signal, gateway.configuration)
+        yield gateway
 
 
 def run_worker(*, config: Path | None, tied: bool, as_json: bool) -> None:
@@ -180,15 +199,12 @@ def run_worker(*, config: Path | None, tied: bool, as_json: bool) -> None:
 
 
 async def _serve_worker(settings: Settings, addresses: Addresses) -> None:
-    async with open_gateway(
-        settings, database_url=addresses.database, redis_url=addresses.redis
-    ) as gateway:
-        _on_hangup(gateway)
+    async with _opened(settings, addresses) as gateway:
         meters.serve(settings)
         worker = gateway.worker()
         _keep()
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOPS:
             loop.add_signal_handler(number, worker.stop)
         await worker.run()
 

@@ -20,7 +20,7 @@ Config = Annotated[
 
 
 def migrate(as_json: AsJson = False) -> None:
-    """Bring the database to this version's schema."""
+    """Bring the database to this version's schema; one that is away is waited for."""
     show(run(_migrate(), as_json=as_json), as_json=as_json)
 
 
@@ -28,10 +28,17 @@ async def _migrate() -> dict[str, Any]:
     import asyncio
 
     from gateway.cli.database import engines_of
+    from gateway.logs import configure_logging
     from gateway.settings import load_settings
     from gateway.stores.postgres import migrate as migration
+    from gateway.stores.postgres.database import Database
 
-    with engines_of(load_settings(), valkey=False) as addresses:
+    settings = load_settings()
+    configure_logging(settings.log_format)
+    with engines_of(settings, valkey=False) as addresses:
+        database = Database(addresses.database, application_name="gateway migrate")
+        await database.connect(settings.database_wait_seconds)
+        await database.close()
         await asyncio.to_thread(migration.upgrade, addresses.database)
         version = await asyncio.to_thread(migration.current, addresses.database)
     return {"revision": version.revision, "current": version.is_current}

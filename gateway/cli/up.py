@@ -10,9 +10,10 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gateway import catalog as catalogue
 from gateway.cli.banner import show_banner
@@ -22,6 +23,7 @@ from gateway.cli.network import LOOPBACK, wait_ready
 from gateway.cli.output import fail
 from gateway.domain.errors import Unavailable
 from gateway.embedded import Engines, attached, watch
+from gateway.logs import configure_logging
 from gateway.settings import Settings, load_settings
 
 READY_TIMEOUT_S = 60.0
@@ -132,6 +134,7 @@ async def run_up(*, config: Path | None, host: str | None, port: int | None, as_
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
     settings = load_settings(config=config, host=host, port=port)
+    configure_logging(settings.log_format)
     if settings.config is not None:
         catalogue.load(settings.config, os.environ)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
@@ -161,7 +164,9 @@ async def _serve(
     keeper = asyncio.create_task(watch(engines))
     try:
         database_url = environment.get("GATEWAY_DATABASE_URL") or os.environ["GATEWAY_DATABASE_URL"]
-        await migrate_if_needed(database_url)
+        migration = migrate_if_needed(database_url, wait_s=settings.database_wait_seconds)
+        if not await _unless_stopped(migration, stopping):
+            return
         supervisor.start(Child("api", ("api",), environment))
         supervisor.start(Child("worker", ("worker",), environment))
         key = await demo_key(settings, database_url) if demo else None
@@ -177,6 +182,19 @@ async def _serve(
         await supervisor.stop()
         keeper.cancel()
         await asyncio.gather(keeper, return_exceptions=True)
+
+
+async def _unless_stopped(work: Coroutine[Any, Any, None], stopping: asyncio.Event) -> bool:
+    """Do the work, unless told to stop before it is done; gives whether it was."""
+    doing, stopped = asyncio.create_task(work), asyncio.create_task(stopping.wait())
+    await asyncio.wait((doing, stopped), return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if not doing.done():
+        doing.cancel()
+        await asyncio.wait((doing,))
+        return False
+    await doing
+    return True
 
 
 def _environment(settings: Settings, engines: Engines) -> dict[str, str]:

@@ -67,14 +67,16 @@ class Books:
 
 
 @asynccontextmanager
-async def open_books(settings: Settings, database_url: str) -> AsyncGenerator[Books]:
-    """Open the stores in Postgres.
+async def open_books(
+    settings: Settings, database_url: str, *, wait_s: float = 0
+) -> AsyncGenerator[Books]:
+    """Open the stores in Postgres, which may be away for ``wait_s`` at first.
 
     Raises StoreUnavailable, WrongSecretKey, and Unavailable for a schema that is not current.
     """
     clock = SystemClock()
     database = Database(database_url)
-    await database.connect()
+    await database.connect(wait_s)
     try:
         await require_current(database)
         secret = settings.secret_key.get_secret_value() if settings.secret_key else None

@@ -120,14 +120,17 @@ async def open_gateway(
 ) -> AsyncGenerator[Gateway]:
     """Open everything a process needs, and close it in order afterwards.
 
-    Raises ConfigError, SettingsError, StoreUnavailable, WrongSecretKey. Valkey may be away.
+    Postgres may be away for the settings' ``database_wait_seconds``, Valkey for as long as it
+    likes. Raises ConfigError, SettingsError, StoreUnavailable, WrongSecretKey.
     """
     async with AsyncExitStack() as stack:
         clock = SystemClock()
         configuration = Configuration(lambda: load_catalog(settings), clock)
         configuration.build_adapters()
         stack.push_async_callback(configuration.aclose)
-        books = await stack.enter_async_context(open_books(settings, database_url))
+        books = await stack.enter_async_context(
+            open_books(settings, database_url, wait_s=settings.database_wait_seconds)
+        )
         reports = Reports(database_url)
         stack.push_async_callback(reports.aclose)
         valkey = Valkey(redis_url)

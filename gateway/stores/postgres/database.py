@@ -9,9 +9,12 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import asyncpg
+import structlog
 
 from gateway.domain.errors import StoreUnavailable
 from gateway.stores.postgres.failures import ConnectionLost, away_as_unavailable, lost_midway
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -22,6 +25,8 @@ COMMAND_TIMEOUT_S = 20.0
 # How long a write whose outcome is unknown waits for Postgres to come back and tell.
 CERTAINTY_TIMEOUT_S = 8.0
 RETRY_PAUSE_S = 0.1
+# How often a process that starts asks whether Postgres is there by now.
+START_PAUSE_S = 1.0
 # The server gives up before the client does, so that a timeout means "not committed". Whole-table
 # scans are off because statements here look up by key, and plans are kept while tables grow.
 SERVER_SETTINGS = {
@@ -53,8 +58,11 @@ class Database:
         self._connections_max = connections_max
         self._pool: Any = None
 
-    async def connect(self) -> None:
-        """Open the pool and prove that Postgres answers. Raises StoreUnavailable."""
+    async def connect(self, wait_s: float = 0) -> None:
+        """Open the pool and prove that Postgres answers; one that is away is waited for.
+
+        Raises StoreUnavailable when it does not answer within ``wait_s``.
+        """
         if self._pool is None:
             self._pool = await asyncpg.create_pool(
                 self.url,
@@ -65,7 +73,17 @@ class Database:
                 server_settings=self._settings,
                 reset=_leave_session,
             )
-        await self.ping()
+        loop = asyncio.get_running_loop()
+        gives_up = loop.time() + wait_s
+        while True:
+            try:
+                return await self.ping()
+            except StoreUnavailable as error:
+                left_s = gives_up - loop.time()
+                if left_s <= 0:
+                    raise
+                log.warning("database_awaited", reason=str(error), left_s=round(left_s))
+            await asyncio.sleep(min(START_PAUSE_S, left_s))
 
     async def close(self) -> None:
         """Close every connection; what is running is given two seconds."""
