@@ -89,12 +89,12 @@ class Accepting:
         """Accept what fits: whole teams in one statement, the rest of a short team in turn."""
         columns = _columns(batch)
         try:
-            rows = await self._db.write(sql.ACCEPT, *columns, False)
+            rows = await self._db.write(sql.ACCEPT, *columns, False, hot=True)
         except asyncpg.UniqueViolationError:
             if len(batch) > 1:
                 raise
             # The id or the key was taken while the statement ran: now it shows, and by whom.
-            rows = await self._db.write(sql.ACCEPT, *columns, False)
+            rows = await self._db.write(sql.ACCEPT, *columns, False, hot=True)
         if not rows:
             return [None] * len(batch)
         verdicts = {row["id"]: _verdict(row, again=again) for row in rows}

@@ -19,6 +19,7 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 CONNECTIONS_MAX = 10
+HOT_CONNECTIONS_MAX = 8
 CONNECT_TIMEOUT_S = 3.0
 ACQUIRE_TIMEOUT_S = 5.0
 COMMAND_TIMEOUT_S = 20.0
@@ -36,13 +37,18 @@ SERVER_SETTINGS = {
     "jit": "off",
     "enable_seqscan": "off",
 }
+# Planning one of the long statements of tasks takes longer than running it for a few tasks, and
+# PostgreSQL would plan them anew for every batch: a plan for a list of one seems so much cheaper.
+HOT_SETTINGS = {"plan_cache_mode": "force_generic_plan"}
 
 
 class Database:
-    """One pool for one ``postgresql://`` URL (unix-socket form included).
+    """Two pools for one ``postgresql://`` URL (unix-socket form included).
 
-    Connections are made when needed and replaced when Postgres restarted; every method raises
-    StoreUnavailable while it is away.
+    The second is for ``hot`` statements, which are planned once for each connection: those whose
+    plan is good whatever they are given (`tests/stores/postgres/test_plans.py`). Connections are
+    made when needed and replaced when Postgres restarted; every method raises StoreUnavailable
+    while it is away.
     """
 
     def __init__(
@@ -57,6 +63,7 @@ class Database:
         self._settings = {**SERVER_SETTINGS, "application_name": application_name}
         self._connections_max = connections_max
         self._pool: Any = None
+        self._hot_pool: Any = None
 
     async def connect(self, wait_s: float = 0) -> None:
         """Open the pool and prove that Postgres answers; one that is away is waited for.
@@ -64,15 +71,9 @@ class Database:
         Raises StoreUnavailable when it does not answer within ``wait_s``.
         """
         if self._pool is None:
-            self._pool = await asyncpg.create_pool(
-                self.url,
-                min_size=0,
-                max_size=self._connections_max,
-                timeout=CONNECT_TIMEOUT_S,
-                command_timeout=COMMAND_TIMEOUT_S,
-                server_settings=self._settings,
-                reset=_leave_session,
-            )
+            hot = {**self._settings, **HOT_SETTINGS}
+            self._hot_pool = await self._new_pool(HOT_CONNECTIONS_MAX, hot)
+            self._pool = await self._new_pool(self._connections_max, self._settings)
         loop = asyncio.get_running_loop()
         gives_up = loop.time() + wait_s
         while True:
@@ -85,23 +86,32 @@ class Database:
                 log.warning("database_awaited", reason=str(error), left_s=round(left_s))
             await asyncio.sleep(min(START_PAUSE_S, left_s))
 
+    async def _new_pool(self, connections_max: int, settings: dict[str, str]) -> Any:
+        return await asyncpg.create_pool(
+            self.url,
+            min_size=0,
+            max_size=connections_max,
+            timeout=CONNECT_TIMEOUT_S,
+            command_timeout=COMMAND_TIMEOUT_S,
+            server_settings=settings,
+            reset=_leave_session,
+        )
+
     async def close(self) -> None:
         """Close every connection; what is running is given two seconds."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            try:
-                await asyncio.wait_for(pool.close(), 2.0)
-            except TimeoutError:
-                pool.terminate()
+        pools = [pool for pool in (self._pool, self._hot_pool) if pool is not None]
+        self._pool = self._hot_pool = None
+        await asyncio.gather(*map(_close, pools))
 
     async def ping(self) -> None:
         """Return when Postgres answers. Raises StoreUnavailable."""
         await self.read("SELECT 1")
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Any]:
+    async def connection(self, *, hot: bool = False) -> AsyncIterator[Any]:
         """Lend a connection. Raises ConnectionLost when it breaks inside the block."""
-        connection = await self._acquire()
+        pool = self._hot_pool if hot else self._pool
+        connection = await _acquire(pool)
         try:
             with away_as_unavailable(), lost_midway():
                 yield connection
@@ -109,7 +119,7 @@ class Database:
             _abandon(connection)
             raise
         finally:
-            await self._release(connection)
+            await _release(pool, connection)
 
     @asynccontextmanager
     async def transaction(
@@ -122,23 +132,23 @@ class Database:
         ):
             yield connection
 
-    async def write(self, statement: str, *arguments: object) -> list[Any]:
+    async def write(self, statement: str, *arguments: object, hot: bool = False) -> list[Any]:
         """Run one statement as its own transaction, once; gives its rows."""
-        async with self.connection() as connection:
+        async with self.connection(hot=hot) as connection:
             rows: list[Any] = await connection.fetch(statement, *arguments)
             return rows
 
-    async def read(self, statement: str, *arguments: object) -> list[Any]:
+    async def read(self, statement: str, *arguments: object, hot: bool = False) -> list[Any]:
         """Run one reading statement; a connection found dead is replaced and it is run again.
 
         Raises StoreUnavailable, never ConnectionLost: nothing can have been written.
         """
         try:
-            return await self.write(statement, *arguments)
+            return await self.write(statement, *arguments, hot=hot)
         except ConnectionLost:
             pass
         try:
-            return await self.write(statement, *arguments)
+            return await self.write(statement, *arguments, hot=hot)
         except ConnectionLost as error:
             raise StoreUnavailable("The database is away.", error.detail) from error
 
@@ -171,7 +181,8 @@ class Database:
         Another holder's crash frees it. A connection is kept for as long.
         """
         lock_id = zlib.crc32(name.encode()) - 2**31
-        connection = await self._acquire()
+        pool = self._pool
+        connection = await _acquire(pool)
         try:
             with away_as_unavailable():
                 held = await connection.fetchval("SELECT pg_try_advisory_lock($1, 1)", lock_id)
@@ -184,20 +195,26 @@ class Database:
             _abandon(connection)
             raise
         finally:
-            await self._release(connection)
+            await _release(pool, connection)
 
-    async def _acquire(self) -> Any:
-        pool = self._pool
-        if pool is None:
-            raise StoreUnavailable("The database is not connected.")
-        with away_as_unavailable():
-            return await pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
 
-    async def _release(self, connection: Any) -> None:
-        pool = self._pool
-        if pool is not None:
-            with away_as_unavailable():
-                await pool.release(connection)
+async def _acquire(pool: Any) -> Any:
+    if pool is None:
+        raise StoreUnavailable("The database is not connected.")
+    with away_as_unavailable():
+        return await pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
+
+
+async def _release(pool: Any, connection: Any) -> None:
+    with away_as_unavailable():
+        await pool.release(connection)
+
+
+async def _close(pool: Any) -> None:
+    try:
+        await asyncio.wait_for(pool.close(), 2.0)
+    except TimeoutError:
+        pool.terminate()
 
 
 def _abandon(connection: Any) -> None:

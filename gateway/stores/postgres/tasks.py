@@ -141,7 +141,7 @@ class PostgresTasks:
         async def run(part: list[_Write], *, again: bool) -> list[Task | Exception]:
             # The statement locks tasks in the order given: the same in every process.
             items = sorted(part, key=lambda write: write.written.id)
-            rows = await self._db.write(statement, *columns(items), _attempts_of(items))
+            rows = await self._db.write(statement, *columns(items), _attempts_of(items), hot=True)
             won = {row["id"] for row in rows}
             if again:
                 won |= await self._landed([w for w in part if w.written.id not in won])
@@ -179,7 +179,7 @@ class PostgresTasks:
         self, statement: str, column: str, ids: list[str]
     ) -> Sequence[bytes | Exception | None]:
         """Give a column of each task in one statement, None where there is no such task."""
-        found = {row["id"]: row[column] for row in await self._db.read(statement, ids)}
+        found = {row["id"]: row[column] for row in await self._db.read(statement, ids, hot=True)}
         return [found.get(task_id) for task_id in ids]
 
     async def page(

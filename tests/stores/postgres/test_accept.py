@@ -159,9 +159,9 @@ async def test_a_whole_batch_is_one_statement(tasks, database, team, monkeypatch
     statements = []
     write = database.write
 
-    async def counted(statement, *arguments):
+    async def counted(statement, *arguments, **options):
         statements.append(statement)
-        return await write(statement, *arguments)
+        return await write(statement, *arguments, **options)
 
     monkeypatch.setattr(database, "write", counted)
     await asyncio.gather(*(tasks.accept(new_task(team.id, hold=CREDIT // 10)) for _ in range(64)))
@@ -176,8 +176,8 @@ async def test_when_the_answer_is_lost_after_the_commit_the_task_is_accepted_onc
 ):
     write, answers_lost = database.write, iter([True])
 
-    async def committed_but_unheard(statement, *arguments):
-        rows = await write(statement, *arguments)
+    async def committed_but_unheard(statement, *arguments, **options):
+        rows = await write(statement, *arguments, **options)
         if next(answers_lost, False):
             raise ConnectionLost("cut")
         return rows
@@ -223,7 +223,7 @@ async def until_killed(database) -> None:
 async def test_an_outcome_nobody_can_tell_is_not_called_a_refusal(
     tasks, database, team, monkeypatch
 ):
-    async def gone(*_):
+    async def gone(*_, **__):
         raise ConnectionLost("cut")
 
     monkeypatch.setattr(database, "write", gone)

@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from gateway.domain.errors import StoreUnavailable
-from gateway.stores.postgres import migrate
+from gateway.stores.postgres import migrate, task_sql
 from gateway.stores.postgres.database import Database
 from gateway.stores.postgres.failures import ConnectionLost
 from gateway.stores.postgres.ledger import PostgresLedger
@@ -150,7 +150,7 @@ async def test_a_lock_is_free_after_its_holder_failed(database):
 
 
 async def test_a_read_that_is_cut_off_twice_has_written_nothing(database, monkeypatch):
-    async def cut(*_: object) -> None:
+    async def cut(*_: object, **__: object) -> None:
         raise ConnectionLost("", "gone")
 
     monkeypatch.setattr(database, "write", cut)
@@ -158,3 +158,23 @@ async def test_a_read_that_is_cut_off_twice_has_written_nothing(database, monkey
         await database.read("SELECT 1")
     assert raised.value.outcome_known
     assert raised.value.detail == "gone"
+
+
+async def test_hot_statements_are_planned_once_and_others_for_what_they_are_given(
+    database, vault, team, monkeypatch
+):
+    tasks, hot = PostgresTasks(database, vault), set[str]()
+    write = database.write
+
+    async def seen(statement, *arguments, **options):
+        if options.get("hot"):
+            hot.add(statement)
+        return await write(statement, *arguments, **options)
+
+    monkeypatch.setattr(database, "write", seen)
+    task = await accepted(tasks, team.id)
+    await tasks.request_of(task.id)
+    await tasks.settle(delivered(await tasks.get(task.id)))
+    assert hot == {task_sql.ACCEPT, task_sql.REQUESTS, task_sql.GET, task_sql.SETTLE}
+    modes = [await database.read("SHOW plan_cache_mode", hot=kind) for kind in (True, False)]
+    assert [rows[0]["plan_cache_mode"] for rows in modes] == ["force_generic_plan", "auto"]

@@ -267,9 +267,9 @@ async def test_a_write_whose_answer_is_lost_still_counts_once(
 ):
     write, cuts = database.write, iter([True, False, True])
 
-    async def cut_off(statement, *arguments):
+    async def cut_off(statement, *arguments, **options):
         lost = next(cuts, False)
-        rows = [] if lost and not commits else await write(statement, *arguments)
+        rows = [] if lost and not commits else await write(statement, *arguments, **options)
         if lost:
             raise ConnectionLost("cut")
         return rows
@@ -291,10 +291,10 @@ async def test_a_lost_answer_does_not_make_a_stale_write_a_winner(
     await other_process.save(replace(task, progress=70), None)
     write, cuts = database.write, iter([True])
 
-    async def cut_off(statement, *arguments):
+    async def cut_off(statement, *arguments, **options):
         if next(cuts, False):
             raise ConnectionLost("cut")
-        return await write(statement, *arguments)
+        return await write(statement, *arguments, **options)
 
     monkeypatch.setattr(database, "write", cut_off)
     with pytest.raises(StaleFence):
