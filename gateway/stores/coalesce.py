@@ -37,8 +37,9 @@ class Coalescer(Generic[T, R]):
 
     An item goes out at once when no batch is running; while one is, items collect until the
     batch is full or the oldest has waited ``linger_s``, then a further batch runs beside it, at
-    most ``in_flight_max``. Items of one ``key`` never share a batch. A caller that is cancelled
-    before its batch started takes its item away; afterwards the batch goes on without it.
+    most ``in_flight_max``. With ``key``, items that it gives the same for never share a batch. A
+    caller that is cancelled before its batch started takes its item away; afterwards the batch
+    goes on without it.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class Coalescer(Generic[T, R]):
         run: Callable[[list[T]], Awaitable[Sequence[R | Exception]]],
         *,
         closed: type[Unavailable],
-        key: Callable[[T], Hashable] = id,
+        key: Callable[[T], Hashable] | None = None,
         weigh: Callable[[T], int] = _weightless,
         size_max: int = SIZE_MAX,
         weight_max: int = WEIGHT_MAX,
@@ -141,15 +142,16 @@ class Coalescer(Generic[T, R]):
             waiting = self._queue.popleft()
             if waiting.answer.done():
                 continue
-            key = self._key(waiting.item)
-            if key in keys:
-                left.append(waiting)
-                continue
+            if self._key is not None:
+                key = self._key(waiting.item)
+                if key in keys:
+                    left.append(waiting)
+                    continue
+                keys.add(key)
             weight += self._weigh(waiting.item)
             if batch and weight > self._weight_max:
                 left.append(waiting)
                 break
-            keys.add(key)
             batch.append(waiting)
         self._queue.extendleft(reversed(left))
         return batch

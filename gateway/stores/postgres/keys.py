@@ -120,9 +120,7 @@ class PostgresKeys:
         self._vault = vault
         self._changes = Changes(database, clock, vault)
         self._known: dict[bytes, _Known] = {}
-        self._lookups: Coalescer[bytes, _Known] = Coalescer(
-            self._look_up, closed=StoreUnavailable, key=lambda h: h
-        )
+        self._lookups: Coalescer[bytes, _Known] = Coalescer(self._look_up, closed=StoreUnavailable)
 
     async def principal(self, key_text: str) -> Principal | None:
         """Give whom a key acts for; None when mistyped, unknown, revoked or expired.

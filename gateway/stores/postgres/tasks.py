@@ -71,12 +71,11 @@ class PostgresTasks:
             weigh=_weight,
         )
         self._gets: Coalescer[str, bytes | None] = Coalescer(
-            partial(self._column, sql.GET, "doc"), closed=StoreUnavailable, key=lambda one: one
+            partial(self._column, sql.GET, "doc"), closed=StoreUnavailable
         )
         self._requests: Coalescer[str, bytes | None] = Coalescer(
             partial(self._column, sql.REQUESTS, "request"),
             closed=StoreUnavailable,
-            key=lambda one: one,
             size_max=REQUESTS_MAX,
         )
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import re
 
 import pytest
@@ -124,6 +125,16 @@ async def test_a_known_key_is_read_again_within_a_second(keys, team, clock, read
     clock.turn(1)
     await keys.principal(text)
     assert reads == [keys_module.PRINCIPALS] * 2
+
+
+async def test_callers_who_find_their_key_stale_at_once_share_a_look(keys, team, clock, reads):
+    _, text = await keys.create(team.id)
+    principal = await keys.principal(text)
+    clock.ms += 1_000
+    reads.clear()
+    found = await asyncio.gather(*[keys.principal(text) for _ in range(64)])
+    assert found == [principal] * 64
+    assert reads == [keys_module.PRINCIPALS]
 
 
 async def test_an_unknown_key_is_read_again_after_a_second(keys, clock, reads):

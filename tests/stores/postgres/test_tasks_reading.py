@@ -44,6 +44,24 @@ async def test_tasks_asked_for_together_are_each_answered_for_themselves(tasks, 
     assert found == [five[0].model, TaskNotFound, *[five[0].model] * 6]
 
 
+@pytest.mark.parametrize("read", ["get", "request_of"])
+async def test_callers_who_ask_for_one_task_at_once_share_a_statement(
+    tasks, database, five, monkeypatch, read
+):
+    statements = []
+    real = database.read
+
+    async def counted(statement, *arguments, **options):
+        statements.append(statement)
+        return await real(statement, *arguments, **options)
+
+    monkeypatch.setattr(database, "read", counted)
+    found = await asyncio.gather(*[getattr(tasks, read)(five[0].id) for _ in range(5)])
+    assert found[0] is not None
+    assert found == [found[0]] * 5
+    assert len(statements) == 1
+
+
 async def test_pages_follow_each_other_newest_first_without_gap_or_repeat(tasks, team, five):
     seen, cursor = [], None
     while True:
