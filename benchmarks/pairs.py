@@ -126,7 +126,7 @@ def targets(found: Mapping[str, Sequence[Result]]) -> list[Target]:
     return [
         Target(
             f"{what}, two of each, times one of each",
-            two.median("per_second") / one.median("per_second"),
+            two.times(one),
             BOUND,
             at_least=True,
         )

@@ -70,6 +70,16 @@ class Result:
         middle: float = statistics.median(getattr(one, what) for one in self.rounds)
         return middle
 
+    def times(self, other: Result) -> float:
+        """Give how many times the other's rate this one's is: the median of round beside round.
+
+        The rounds of one turn lie seconds apart, those that medians pick may lie minutes apart,
+        and a machine changes its speed between.
+        """
+        pairs = zip(self.rounds, other.rounds, strict=True)
+        middle: float = statistics.median(one.per_second / base.per_second for one, base in pairs)
+        return middle
+
     @property
     def errors(self) -> int:
         """How many calls failed in all."""
@@ -208,7 +218,7 @@ def table(title: str, results: Sequence[Result], base: str | None = None) -> str
     against = next((r for r in results if r.name == base), results[0])
     for one in results:
         rate = one.median("per_second")
-        ratio = rate / against.median("per_second")
+        ratio = one.times(against)
         failed = f" ({one.errors} failed)" if one.errors else ""
         lines.append(
             f"| {one.name}{failed} | {rate:,.0f} | {one.median('p50_ms'):.1f} ms "

@@ -34,15 +34,14 @@ def accept_targets(
     ``tail_ms`` is the 99th percentile at 70 % of the load that ours answered.
     """
     found = results[ours]
-    rate = found.median("per_second")
-    rates = {name: one.median("per_second") for name, one in results.items()}
     targets = [
-        Target(f"accepts, times {name}", rate / rates[name], bound, at_least=True)
+        Target(f"accepts, times {name}", found.times(results[name]), bound, at_least=True)
         for name, bound in _bounds(results)
     ]
     for floor in (TYPED, FASTAPI):
-        if {floor, RAW} <= set(rates):
-            gained = (rate - rates[floor]) / (rates[RAW] - rates[floor])
+        if {floor, RAW} <= set(results):
+            times = found.times(results[floor])
+            gained = (times - 1) / (results[RAW].times(results[floor]) - 1)
             what = f"share of the way from {floor} to the raw one"
             targets.append(Target(what, gained, 0.5, at_least=True))
     cpu = Target("CPU per accept", found.median("cpu_ms"), 0.55, at_least=False, unit="ms")
@@ -55,13 +54,13 @@ def accept_targets(
 
 def read_targets(results: Sequence[Result]) -> list[Target]:
     """Give the targets of reading a task: each of ours against the floors on FastAPI."""
-    rates = {one.name: one.median("per_second") for one in results}
+    named = {one.name: one for one in results}
     return [
-        Target(f"reads, {name}, times {floor}", rate / rates[floor], 0.8, at_least=True)
-        for name, rate in rates.items()
+        Target(f"reads, {name}, times {floor}", one.times(named[floor]), 0.8, at_least=True)
+        for name, one in named.items()
         if not name.startswith("floor:")
         for floor in (TYPED, FASTAPI)
-        if floor in rates
+        if floor in named
     ]
 
 

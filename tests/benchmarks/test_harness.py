@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import installing, plots
-from benchmarks.subjects import Missing, Result, Round
+from benchmarks.subjects import Missing, Result, Round, table
 from benchmarks.targets import accept_targets, target_table
 
 ROOT = Path(__file__).parents[2]
@@ -123,6 +123,21 @@ def test_a_target_says_whether_it_is_met() -> None:
     assert not targets["p99 of accepts at 70 % of that load"].met
     table = target_table(list(targets.values()))
     assert "| accepts, times floor: fastapi | ≥ 0.8 | 0.75 | **missed** |" in table
+
+
+def test_a_ratio_is_of_rounds_beside_each_other() -> None:
+    """The machine slowed down between the two of one turn: the other turns still say 0.8."""
+
+    def result(name: str, *rates: float) -> Result:
+        return Result(name, [Round(rate, 1.0, 2.0, 0.5, 100.0, 0) for rate in rates])
+
+    ours = result("ours", 800.0, 400.0, 400.0)
+    floor = result("floor: fastapi", 1000.0, 1000.0, 500.0)
+
+    assert ours.times(floor) == 0.8
+    assert "| ours | 400 | 1.0 ms | 2.0 ms | 0.50 ms | 100 MiB | 0.80 |" in table(
+        "accepts", [ours, floor], "floor: fastapi"
+    )
 
 
 def test_an_installer_that_fails_is_quoted(tmp_path: Path) -> None:
