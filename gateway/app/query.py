@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 
 from gateway.app.ports import LiveTasks, TaskFilter, TaskPage, TaskStore
@@ -32,13 +31,6 @@ class Query:
         except Unavailable:
             live = None
         return live if live is not None else await self.tasks.get(task_id)
-
-    async def wait(self, task: Task, limit: asyncio.Timeout) -> Task:
-        """Wait until a task is terminal, at most until ``limit``; gives it as it then stands."""
-        ended = await self.live.wait(task.id, limit)
-        if ended is not None:
-            return ended
-        return await self.find(task.id) or task
 
     async def page(
         self,

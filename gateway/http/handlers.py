@@ -108,6 +108,8 @@ class Endpoint:
         admit(principal, route.operation, client[0] if client else None)
         if self._with_body:
             call = await _with_body(scope, receive, self._cap, call)
+            # The server keeps this list until the answer; ``call`` has what is in it.
+            scope["headers"].clear()
         return Exchange(
             core,
             self._dialect,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from functools import cache
 from itertools import count
@@ -39,6 +40,24 @@ _PROCESS = token_hex(8)
 _NUMBERS = count(1)
 
 
+class _Answer:
+    """Sends an answer with its request's id, and tells its status; smaller than a closure."""
+
+    __slots__ = ("_request_id", "_send", "status")
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send = send
+        self._request_id = request_id
+        self.status = 500
+
+    def __call__(self, message: Message) -> Awaitable[None]:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            header = (b"x-request-id", self._request_id.encode())
+            message["headers"] = [*message.get("headers", ()), header]
+        return self._send(message)
+
+
 class Observe:
     """Gives each request an id (the caller's ``x-request-id`` if it is sane) and measures it."""
 
@@ -53,23 +72,14 @@ class Observe:
             return
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
-        header = (b"x-request-id", request_id.encode())
-        status = 500
-
-        async def send_with_id(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message.get("headers", ()), header]
-            await send(message)
-
+        answer = _Answer(send, request_id)
         started = time.perf_counter()
         _in_flight.calls += 1
         try:
-            await self._app(scope, receive, send_with_id)
+            await self._app(scope, receive, answer)
         finally:
             _in_flight.calls -= 1
-            _measure(scope, status, time.perf_counter() - started, request_id)
+            _measure(scope, answer.status, time.perf_counter() - started, request_id)
 
 
 def _request_id(scope: Scope) -> str:

@@ -108,6 +108,27 @@ async def caller(port: int) -> AsyncIterator[Caller]:
     writer.close()
 
 
+async def test_a_connection_has_no_more_attributes_than_python_shares_the_names_of(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With more than thirty each connection has a dictionary of its own, of 1.6 KiB."""
+    made = []
+    real = BoundedConnection.connection_made
+
+    def seen(self: BoundedConnection, transport: asyncio.Transport) -> None:
+        made.append(self)
+        real(self, transport)
+
+    monkeypatch.setattr(BoundedConnection, "connection_made", seen)
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(GET + b"\r\n")
+    await writer.drain()
+    while not (made and made[0].cycle is not None and made[0].cycle.response_complete):
+        await asyncio.sleep(0.01)
+    writer.close()
+    assert len(vars(made[0])) <= 30
+
+
 async def test_a_long_head_within_its_bound_is_read(caller: Caller) -> None:
     await caller.send(GET + b"x-note: " + b"a" * (HEAD_BYTES_MAX - 1_000) + b"\r\n\r\n")
     assert await caller.answer() == (200, b"ok")

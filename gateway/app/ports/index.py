@@ -100,7 +100,7 @@ class LiveTasks(Protocol):
         ...
 
     async def wait(self, task_id: str, limit: asyncio.Timeout) -> Task | None:
-        """Wait until a task is terminal; None when ``timeout_s`` passed first."""
+        """Wait until a task is terminal; None when ``limit`` came first."""
         ...
 
     def events(self, task_id: str) -> AsyncIterator[Task]:
