@@ -26,7 +26,7 @@ from benchmarks import installing, subjects
 from benchmarks.accept import CREATE, OURS
 from benchmarks.installing import NODE, Installed
 from benchmarks.ours import MODEL, PROMPT, SYNC_MODEL, floor, ours
-from benchmarks.subjects import Call, Missing, Result, Subject, interleaved, table
+from benchmarks.subjects import Call, Missing, Result, Subject, interleaved, one_round, table
 from benchmarks.targets import Target, accept_targets, target_table
 from gateway.cli.load import load, request_bytes
 from gateway.cli.network import free_port
@@ -123,6 +123,12 @@ def tail_at(subject: Subject, per_second: float, seconds: float) -> float:
     return done.at(0.99)
 
 
+def tail(subject: Subject, seconds: float) -> float:
+    """Give the tail (ms) at a share of the full load, as much as was answered just before."""
+    full = one_round(subject, connections=MAIN_CONNECTIONS, seconds=seconds)
+    return tail_at(subject, LOAD_SHARE * full.per_second, seconds)
+
+
 def measure(
     *, seconds: float, rounds: int, connections: Sequence[int], peers: Sequence[str]
 ) -> Found:
@@ -151,8 +157,7 @@ def measure(
             for count in connections
         }
         judged = {one.name: one for one in results[connections[0]]}
-        rate = LOAD_SHARE * judged[OURS].median("per_second")
-        tail_ms = median(tail_at(contestants[0], rate, seconds) for _ in range(rounds))
+        tail_ms = median(tail(contestants[0], seconds) for _ in range(rounds))
     return Found(results, accept_targets(judged, OURS, tail_ms), left_out)
 
 

@@ -94,7 +94,7 @@ WITH item AS MATERIALIZED (
 ), fresh AS MATERIALIZED (
     SELECT * FROM item WHERE NOT taken AND first_id IS NULL
 ), need AS MATERIALIZED (
-    SELECT team_id, sum(hold) AS amount, max(month_of(created_ms)) AS month,
+    SELECT team_id, sum(hold) AS amount, month_of(max(created_ms)) AS month,
         max(created_ms) AS at_ms FROM fresh GROUP BY team_id
 ), locked AS MATERIALIZED (
     SELECT a.team_id, a.held, n.amount, n.month,
@@ -116,7 +116,7 @@ WITH item AS MATERIALIZED (
 ), capped AS MATERIALIZED (
     SELECT f.team_id, f.limits_id, count(*) AS tasks, sum(f.hold) AS amount,
         min(f.concurrent_tasks) AS concurrent_tasks, min(f.credit_cap) AS credit_cap,
-        min(f.monthly_credit_cap) AS monthly_credit_cap, max(month_of(f.created_ms)) AS month
+        min(f.monthly_credit_cap) AS monthly_credit_cap, month_of(max(f.created_ms)) AS month
     FROM fresh f JOIN locked ON locked.team_id = f.team_id
     WHERE f.concurrent_tasks IS NOT NULL OR f.credit_cap IS NOT NULL
         OR f.monthly_credit_cap IS NOT NULL
