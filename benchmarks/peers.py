@@ -1,6 +1,6 @@
 """The gateway beside its peers and the floors of its stack, in one interleaved run.
 
-    python -m benchmarks.peers [--seconds 10] [--rounds 3] [--connections 64 …] [--peers litellm …]
+    python -m benchmarks.peers [--seconds 5] [--rounds 7] [--connections 64 …] [--peers litellm …]
 
 Every gateway answers the same create call for a picture and has the same vendor, which answers at
 once. Ours does everything: key check, limits, validation, price, hold, task row, due queue;
@@ -186,8 +186,8 @@ def plain(found: Found) -> dict[str, Any]:
 def main() -> None:
     """Read the arguments, measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=10)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--connections", type=int, nargs="+", default=[MAIN_CONNECTIONS])
     parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=PEERS)
     parser.add_argument("--json", type=Path, help="also write every round here")
