@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
+import os
 import socket
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from gateway.catalog import demo_configuration
 from gateway.cli.files import demo_config, write_secret
@@ -26,22 +30,27 @@ BASE_PATHS = {"dashscope": "/api/v1", "fal": ""}
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """The demo's parts: the simulator's command line and ports, and its `gateway.toml`."""
+    """The demo's parts: the simulator's command line and ports, and its `gateway.toml`.
+
+    ``claims`` keeps the ports from other demos that choose theirs, for as long as it is open.
+    """
 
     simulator: tuple[str, ...]
     ports: Mapping[str, int]
     config: Path
+    claims: IO[str]
 
 
 def plan_demo(settings: Settings) -> Demo:
     """Choose ports and write the demo's configuration."""
     folder = settings.data_dir / "demo"
     folder.mkdir(exist_ok=True)
-    ports = _ports(folder / "ports.json")
+    claims = _open_claims()
+    ports = _ports(folder / "ports.json", claims)
     config = demo_config(settings)
     config.write_text(_configuration(ports), encoding="utf-8")
     simulator = ("simulate", "--ports", str((folder / "ports.json").resolve()))
-    return Demo(simulator, ports, config.resolve())
+    return Demo(simulator, ports, config.resolve(), claims)
 
 
 async def migrate_if_needed(database_url: str, *, wait_s: float) -> None:
@@ -67,16 +76,37 @@ def _configuration(ports: Mapping[str, int]) -> str:
     return demo_configuration({n: f"http://{LOOPBACK}:{p}{paths[n]}" for n, p in ports.items()})
 
 
-def _ports(path: Path) -> dict[str, int]:
+def _ports(path: Path, claims: IO[str]) -> dict[str, int]:
     """Give the simulator's ports: those of the last run where they are free, else new ones."""
     from gateway.simulator import DEFAULT_PORTS
 
     wanted = dict(DEFAULT_PORTS)
     if path.exists():
         wanted |= json.loads(path.read_text())
-    ports = {name: port if _is_free(port) else free_port() for name, port in wanted.items()}
+    ports = {
+        name: port if _is_claimed(claims, port) and _is_free(port) else free_port()
+        for name, port in wanted.items()
+    }
     path.write_text(json.dumps(ports))
     return ports
+
+
+def _open_claims() -> IO[str]:
+    """Open the file whose bytes stand for the ports that this user's demos have chosen.
+
+    A port is free until its simulator listens, which is a second after it was chosen: two demos
+    started at once would send their jobs to one simulator.
+    """
+    return (Path(tempfile.gettempdir()) / f"image-gateway-{os.getuid()}.ports").open("a")
+
+
+def _is_claimed(claims: IO[str], port: int) -> bool:
+    """Claim a port until the process ends; False when another demo has it."""
+    try:
+        fcntl.lockf(claims, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    return True
 
 
 def _is_free(port: int) -> bool:
